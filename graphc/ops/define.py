@@ -1,0 +1,174 @@
+"""What an operator is: one record, in one table.
+
+    tanh = define(
+        "tanh",
+        infer=same_type,                    # the typing rule; its errors are the shape errors
+        meaning=lambda x: np.tanh(x),       # NumPy: the oracle of every backend
+        vjp=tanh_vjp,                       # reverse mode, written in graph nodes
+        lower=lambda ctx, at: call("tanh", ctx.operand(0, at)),   # its value at one index
+        samples=unary_samples(-3, 3),       # what every generated test runs on
+        elementwise=True,
+    )
+
+Nothing else in the compiler names an operator: passes read the record's facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from graphc.dtypes import DType
+from graphc.errors import ArgumentError
+from graphc.ir import Attribute, Attributes, Graph, Node, TensorType, Value
+from graphc.loops import Buffer, Expr, Statement
+
+Arrays = tuple["np.ndarray[Any, Any]", ...]
+
+
+class Emitter(Protocol):
+    """Where rules write nodes: `graphc.ops.build.Builder` offers it."""
+
+    def emit(
+        self,
+        op: str,
+        operands: Sequence[Value],
+        attrs: Mapping[str, Attribute] | None = None,
+        regions: Sequence[Graph] = (),
+    ) -> tuple[Value, ...]: ...
+
+
+class LoweringContext(Protocol):
+    """What `lower` and `nest` see of one node while it becomes loops.
+
+    `operand(i, index, guard, fill)` is operand i's element at `index` (a sequence of index
+    expressions, one per dimension), read only where `guard` holds, else `fill` (0). The operand
+    may be a buffer or a producer inlined at that index; the rule cannot tell, and need not.
+    """
+
+    node: Node
+
+    def operand(
+        self,
+        position: int,
+        index: Sequence[Expr],
+        guard: Expr | None = None,
+        fill: int | float | bool = 0,
+    ) -> Expr: ...
+
+    def fresh(self, prefix: str) -> str:
+        """A variable name that nothing else in this kernel uses."""
+        ...
+
+
+class NestContext(LoweringContext, Protocol):
+    """For `nest`: the results' buffers, to store to by name."""
+
+    results: tuple[Buffer, ...]
+
+
+Infer = Callable[[Sequence[TensorType], Mapping[str, Any], Sequence[Graph]], Sequence[TensorType]]
+Meaning = Callable[..., Any]
+Vjp = Callable[[Any, Node, Sequence[Value | None]], Sequence[Value | None]]
+Decompose = Callable[[Any, Node], Sequence[Value]]
+Lower = Callable[[LoweringContext, tuple[Expr, ...]], "Expr | tuple[Expr, ...]"]
+Nest = Callable[[NestContext], Sequence[Statement]]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One set of arguments that the generated tests run an operator on."""
+
+    arrays: Arrays
+    attrs: Mapping[str, Attribute] = field(default_factory=dict)
+    regions: tuple[Graph, ...] = ()
+    differentiable: bool = True  # compare its gradient with finite differences
+
+
+@dataclass(frozen=True)
+class Op:
+    """An operator.
+
+    name         its name in the IR
+    infer        (operand types, attributes, regions) -> result types; raises ShapeError, DTypeError
+    meaning      (*arrays, **attributes) -> array or tuple of arrays; regions come as keyword
+                 `regions`, where there are any
+    vjp          (builder, node, cotangents of the results or None) -> cotangents of the operands
+                 or None; absent: the operator is decomposed first, or has no derivative
+    decompose    (builder, node) -> results, in simpler operators
+    lower        its value at one index of its results (all of one shape), in the loop IR
+    nest         the whole loop nest, where no value-at-an-index form fits
+    elementwise  result element i depends on element i of each operand only
+    commutative  operands may be exchanged
+    reduction    reads many elements for each result element
+    contraction  a sum of products of two operands: matmul, convolution and their gradients
+    view         moves no element when the layout allows it
+    pure         equal operands and attributes give equal results (false for nothing so far)
+    max_ulp      greatest error of a backend against the correctly rounded result, float32
+    """
+
+    name: str
+    infer: Infer
+    meaning: Meaning | None = None
+    vjp: Vjp | None = None
+    decompose: Decompose | None = None
+    lower: Lower | None = None
+    nest: Nest | None = None
+    samples: Callable[[], Sequence[Sample]] = tuple
+    elementwise: bool = False
+    commutative: bool = False
+    reduction: bool = False
+    contraction: bool = False
+    view: bool = False
+    max_ulp: float = 0.5
+    zero_gradient: bool = False  # piecewise constant: floor, comparisons, argmax
+
+
+_TABLE: dict[str, Op] = {}
+
+
+def define(name: str, **fields: Any) -> Op:
+    """Make an operator's record and enter it in the table (at import of its file only)."""
+    if name in _TABLE:
+        raise ArgumentError(f"operator {name!r} is defined twice")
+    _TABLE[name] = Op(name, **fields)
+    return _TABLE[name]
+
+
+def get(name: str) -> Op:
+    """The record of an operator. Raises ArgumentError for a name that is not in the table."""
+    if name not in _TABLE:
+        raise ArgumentError(f"no operator {name!r}")
+    return _TABLE[name]
+
+
+def table() -> Mapping[str, Op]:
+    return _TABLE
+
+
+def make_node(
+    op: str,
+    operands: Sequence[Value],
+    attrs: Mapping[str, Attribute] | None = None,
+    regions: Sequence[Graph] = (),
+    source: tuple[str, ...] = (),
+) -> Node:
+    """A typed node: the operator's rule gives the types of its results."""
+    frozen = attrs if isinstance(attrs, Attributes) else Attributes(attrs or {})
+    types = get(op).infer([value.type for value in operands], frozen, regions)
+    results = tuple(Value(type) for type in types)
+    return Node(op, tuple(operands), frozen, results, source, tuple(regions))
+
+
+def same_type(
+    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
+) -> Sequence[TensorType]:
+    """The typing rule of unary elementwise operators."""
+    return (types[0],)
+
+
+def numpy_type(dtype: DType) -> np.dtype[Any]:
+    return dtype.numpy
