@@ -72,7 +72,7 @@ class Array:
         return f"Array({self.data.dtype}{list(self.data.shape)}, {self.digest})"
 
 
-Attribute: TypeAlias = Union[None, bool, int, float, str, DType, Array, "tuple[Attribute, ...]"]
+Attribute: TypeAlias = Union[bool, int, float, str, DType, Array, "tuple[Attribute, ...]", None]
 
 
 class Attributes(Mapping[str, Attribute]):

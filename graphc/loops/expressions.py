@@ -24,7 +24,7 @@ no other form; `graphc.loops.affine` reads them as sums.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 from graphc.dtypes import DType, int64
 
@@ -69,13 +69,14 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Reduce:
-    """A fold of `body` over `axes`, the last axis fastest; elements where `where` fails are skipped.
+    """A fold of `body` over `axes`, the last axis fastest; where `where` fails, it skips.
 
     combine  sum, prod, max, min (NaN wins), any, all: body is one expression
              dot: body is (a, b), folded as fma(a, b, accumulator) in order
              argmax, argmin: body is (value, index); NaN wins, then the first index; two items
-    lanes    element number t (counted over all axes) goes to accumulator t % lanes, each from the
+    lanes    an element at position t of the last axis goes to accumulator t % lanes, each from the
              unit; at the end accumulator i takes in i + lanes/2, and so on, halving. 1: in order.
+             A power of two.
     """
 
     combine: str
@@ -95,7 +96,7 @@ class Item:
     dtype: DType
 
 
-Expr: TypeAlias = Union[Literal, Variable, Call, Load, Reduce, Item]
+Expr: TypeAlias = Literal | Variable | Call | Load | Reduce | Item
 
 
 def children(expr: Expr) -> tuple[Expr, ...]:
@@ -118,10 +119,10 @@ def with_children(expr: Expr, parts: tuple[Expr, ...]) -> Expr:
     match expr:
         case Call(op, _, dtype):
             return Call(op, parts, dtype)
-        case Load(buffer, index, dtype, guard, fill):
+        case Load(buffer, _, dtype, guard, fill):
             inner = parts if guard is None else parts[:-1]
             return Load(buffer, inner, dtype, None if guard is None else parts[-1], fill)
-        case Reduce(combine, axes, body, dtype, where, lanes):
+        case Reduce(combine, axes, _, dtype, where, lanes):
             inner = parts if where is None else parts[:-1]
             return Reduce(combine, axes, inner, dtype, None if where is None else parts[-1], lanes)
         case Item(_, position, dtype):

@@ -25,7 +25,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal as OneOf
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 from graphc.dtypes import DType
 from graphc.loops.expressions import Expr
@@ -125,7 +125,7 @@ class Contract:
     b: Expr
 
 
-Statement: TypeAlias = Union[Loop, Let, Store, Local, When, Contract]
+Statement: TypeAlias = Loop | Let | Store | Local | When | Contract
 
 
 @dataclass(frozen=True)

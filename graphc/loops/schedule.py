@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal as OneOf
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 from graphc.dtypes import DType
 from graphc.loops.expressions import Expr
@@ -90,7 +90,7 @@ class Branch:
     no: tuple[Step, ...]
 
 
-Step: TypeAlias = Union[Launch, Repeat, Branch]
+Step: TypeAlias = Launch | Repeat | Branch
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Writing graphs from rules: the builder that vjps, decompositions, optimizers and tracing share."""
+"""Writing graphs from rules: what vjps, decompositions, optimizers and tracing share."""
 
 from __future__ import annotations
 
