@@ -1,0 +1,61 @@
+"""Data sets and their loader: ``from graphc import data``.
+
+    train = data.Loader(data.cifar10("cifar/"), batch_size=64, seed=0)
+    for x, y in train: ...
+
+This file only re-exports ``graphc.frontends.train.data``, each name when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graphc.frontends.train.data import transforms as transforms
+    from graphc.frontends.train.data.cifar import cifar10 as cifar10
+    from graphc.frontends.train.data.dataset import ArrayDataset as ArrayDataset
+    from graphc.frontends.train.data.dataset import Dataset as Dataset
+    from graphc.frontends.train.data.dataset import ImageDataset as ImageDataset
+    from graphc.frontends.train.data.dataset import arrays as arrays
+    from graphc.frontends.train.data.idx import idx as idx
+    from graphc.frontends.train.data.idx import read_idx as read_idx
+    from graphc.frontends.train.data.images import LazyImageDataset as LazyImageDataset
+    from graphc.frontends.train.data.images import images as images
+    from graphc.frontends.train.data.loader import Loader as Loader
+    from graphc.frontends.train.data.tables import csv as csv
+    from graphc.frontends.train.data.tables import digits as digits
+    from graphc.frontends.train.data.text import TextDataset as TextDataset
+    from graphc.frontends.train.data.text import text as text
+
+_HOME = "graphc.frontends.train.data"
+_MODULE_OF = {
+    "ArrayDataset": "dataset",
+    "Dataset": "dataset",
+    "ImageDataset": "dataset",
+    "LazyImageDataset": "images",
+    "Loader": "loader",
+    "TextDataset": "text",
+    "arrays": "dataset",
+    "cifar10": "cifar",
+    "csv": "tables",
+    "digits": "tables",
+    "idx": "idx",
+    "images": "images",
+    "read_idx": "idx",
+    "text": "text",
+}
+
+__all__ = [*sorted(_MODULE_OF), "transforms"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "transforms":
+        return importlib.import_module(f"{_HOME}.transforms")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"graphc.data has no {name!r}; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"{_HOME}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
