@@ -65,13 +65,43 @@ class LoweringContext(Protocol):
 
 
 class NestContext(LoweringContext, Protocol):
-    """For `nest`: the results' buffers, to store to by name."""
+    """For `nest`: the results' buffers, to store to by name.
+
+    A nest may also load from them what the same iteration of its parallel loops has stored.
+    """
 
     results: tuple[Buffer, ...]
 
 
+class Differentiator(Emitter, Protocol):
+    """What a `vjp` is given: `graphc.ops.build.Builder`, and two methods of the autodiff pass.
+
+    They are for operators with regions (scan, cond); other rules need only the builder.
+    """
+
+    def differentiate(self, region: Graph, wanted: Sequence[int]) -> Graph:
+        """Reverse mode of a region: inputs and cotangents to the cotangents of some inputs.
+
+        The result takes the region's inputs, then a cotangent for each of its outputs of a float
+        type, in order, and returns a cotangent for each input in `wanted` (positions of float
+        inputs), zeros where no output depends on it.
+        """
+        ...
+
+    def extend(
+        self, node: Node, regions: Sequence[Graph], attrs: Mapping[str, Attribute] | None = None
+    ) -> tuple[Value, ...]:
+        """Let `node` return more: it is replaced, where it stands, by the same operator.
+
+        The new node has the same operands and the given regions and attributes (None: the old).
+        Its first results take the place of `node`'s everywhere; all its results are returned.
+        """
+        ...
+
+
 Infer = Callable[[Sequence[TensorType], Mapping[str, Any], Sequence[Graph]], Sequence[TensorType]]
 Meaning = Callable[..., Any]
+# The first argument is a Differentiator that is also a Builder.
 Vjp = Callable[[Any, Node, Sequence[Value | None]], Sequence[Value | None]]
 Decompose = Callable[[Any, Node], Sequence[Value]]
 Lower = Callable[[LoweringContext, tuple[Expr, ...]], "Expr | tuple[Expr, ...]"]
@@ -107,6 +137,8 @@ class Op:
     contraction  a sum of products of two operands: matmul, convolution and their gradients
     view         moves no element when the layout allows it
     pure         equal operands and attributes give equal results (false for nothing so far)
+    fault        (builder, node) -> bool[], true where an index known only at run time lies outside;
+                 absent: the operator has no such index
     max_ulp      greatest error of a backend against the correctly rounded result, float32
     """
 
@@ -117,6 +149,7 @@ class Op:
     decompose: Decompose | None = None
     lower: Lower | None = None
     nest: Nest | None = None
+    fault: Callable[[Any, Node], Value] | None = None
     samples: Callable[[], Sequence[Sample]] = tuple
     elementwise: bool = False
     commutative: bool = False
