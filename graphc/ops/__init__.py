@@ -2,12 +2,23 @@
 
 from graphc.ops import (
     averages,
+    control,
+    conversion,
     convolution,
     dynamic,
+    elementwise,
+    functions,
     indexing,
+    logic,
     pooling,
+    positions,
     products,
+    random,
+    reductions,
+    shapes,
     sorting,
+    sources,
+    views,
 )
 from graphc.ops.build import Builder
 from graphc.ops.define import Op, get, make_node, table
@@ -15,12 +26,23 @@ from graphc.ops.define import Op, get, make_node, table
 # Importing a file enters its operators in the table.
 DEFINITIONS = (
     averages,
+    control,
+    conversion,
     convolution,
     dynamic,
+    elementwise,
+    functions,
     indexing,
+    logic,
     pooling,
+    positions,
     products,
+    random,
+    reductions,
+    shapes,
     sorting,
+    sources,
+    views,
 )
 
 __all__ = ["DEFINITIONS", "Builder", "Op", "get", "make_node", "table"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,34 @@ class Builder:
         """Append a node of one result and return it."""
         (result,) = self.emit(name, operands, attrs, regions)
         return result
+
+    # Graphs
+
+    def inline(self, graph: Graph, operands: Sequence[Value]) -> tuple[Value, ...]:
+        """Append a closed graph's nodes, with their own source lines, applied to `operands`."""
+        values = dict(zip(graph.inputs, operands, strict=True))
+        for node in graph.nodes:
+            inputs = [values[value] for value in node.operands]
+            copy = make_node(node.op, inputs, node.attrs, node.regions, node.source)
+            self.nodes.append(copy)
+            values.update(zip(node.results, copy.results, strict=True))
+        return tuple(values[value] for value in graph.outputs)
+
+    def extend(
+        self, node: Node, regions: Sequence[Graph], attrs: Mapping[str, Attribute] | None = None
+    ) -> tuple[Value, ...]:
+        """Let a node return more: the same operator with other regions takes its place.
+
+        Its first results are the old node's. A node that is not of this builder stays, and the
+        new one is appended.
+        """
+        longer = make_node(node.op, node.operands, attrs or node.attrs, regions, node.source)
+        if node not in self.nodes:
+            self.nodes.append(longer)
+            return longer.results
+        results = node.results + longer.results[len(node.results) :]
+        self.nodes[self.nodes.index(node)] = replace(longer, results=results)
+        return results
 
     # Constants
 

@@ -74,10 +74,14 @@ class NestContext(LoweringContext, Protocol):
 
 
 class Differentiator(Emitter, Protocol):
-    """What a `vjp` is given: `graphc.ops.build.Builder`, and two methods of the autodiff pass.
+    """What a `vjp` is given: the builder of the autodiff pass, for the rules that need more.
 
-    They are for operators with regions (scan, cond); other rules need only the builder.
+    Most rules use only what `graphc.ops.build.Builder` offers.
     """
+
+    def wants(self, value: Value) -> bool:
+        """Whether a cotangent of `value` is of any use."""
+        ...
 
     def differentiate(self, region: Graph, wanted: Sequence[int]) -> Graph:
         """Reverse mode of a region: inputs and cotangents to the cotangents of some inputs.
@@ -94,7 +98,7 @@ class Differentiator(Emitter, Protocol):
         """Let `node` return more: it is replaced, where it stands, by the same operator.
 
         The new node has the same operands and the given regions and attributes (None: the old).
-        Its first results take the place of `node`'s everywhere; all its results are returned.
+        Its first results are `node`'s; all its results are returned.
         """
         ...
 

@@ -1,0 +1,373 @@
+"""Operators that hold graphs: scan, cond, grad and group.
+
+    scan   (consts..., carries..., xs...)   a loop of fixed length over slices of axis 0
+    cond   (flag, operands...)              one of two regions
+    grad   (operands...)                    a function's derivatives; pass autodiff expands it
+    group  (operands...)                    nodes that run together; made by pass fuse alone
+
+Regions are closed graphs. Reverse mode of scan keeps the carries that each iteration started
+from: the forward loop returns them as a further stack, and a second loop runs backward over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc.dtypes import DType, bool_, float32, float64, int64
+from graphc.errors import ArgumentError, DTypeError, ShapeError
+from graphc.ir import Graph, Node, TensorType, Value
+from graphc.ops.build import Builder
+from graphc.ops.define import Differentiator, Sample, define
+from graphc.ops.evaluate import evaluate_region
+from graphc.ops.samples import NumpyArray, real, whole
+
+# Scan
+
+
+@dataclass(frozen=True)
+class Loop:
+    """How a scan's operands, and its region's inputs and outputs, divide."""
+
+    length: int
+    consts: int
+    carries: int
+    reverse: bool = False
+
+    @property
+    def first_slice(self) -> int:
+        """Position of the first operand that is taken apart along axis 0."""
+        return self.consts + self.carries
+
+    def steps(self) -> range:
+        forward = range(self.length)
+        return forward[::-1] if self.reverse else forward
+
+
+def _loop(attrs: Mapping[str, Any]) -> Loop:
+    return Loop(attrs["length"], attrs["consts"], attrs["carries"], attrs["reverse"])
+
+
+def _infer_scan(
+    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
+) -> Sequence[TensorType]:
+    (body,) = regions
+    loop = _loop(attrs)
+    slices = [_slice_type(type, loop) for type in types[loop.first_slice :]]
+    _expect_inputs("scan", body, [*types[: loop.first_slice], *slices])
+    carries = types[loop.consts : loop.first_slice]
+    returned = [value.type for value in body.outputs]
+    if returned[: loop.carries] != list(carries):
+        raise ShapeError(
+            f"scan: {body.name} takes the carries {_names(carries)} and returns "
+            f"{_names(returned[: loop.carries])}; expected the same types"
+        )
+    stacks = [TensorType((loop.length, *t.shape), t.dtype) for t in returned[loop.carries :]]
+    return [*carries, *stacks]
+
+
+def _slice_type(type: TensorType, loop: Loop) -> TensorType:
+    if type.rank == 0 or type.shape[0] != loop.length:
+        raise ShapeError(f"scan: {type} is not a stack of length {loop.length}")
+    return TensorType(type.shape[1:], type.dtype)
+
+
+def _expect_inputs(op: str, region: Graph, types: Sequence[TensorType]) -> None:
+    taken = [value.type for value in region.inputs]
+    if taken != list(types):
+        raise ShapeError(f"{op}: {region.name} takes {_names(taken)}, given are {_names(types)}")
+
+
+def _names(types: Iterable[TensorType]) -> str:
+    return f"({', '.join(map(str, types))})"
+
+
+def _meaning_scan(
+    *arrays: NumpyArray,
+    length: int,
+    consts: int,
+    carries: int,
+    reverse: bool,
+    regions: Sequence[Graph],
+) -> tuple[NumpyArray, ...]:
+    (body,) = regions
+    loop = Loop(length, consts, carries, reverse)
+    fixed, state = arrays[:consts], arrays[consts : loop.first_slice]
+    stacks = [
+        np.empty((length, *value.shape), value.dtype.numpy) for value in body.outputs[carries:]
+    ]
+    for step in loop.steps():
+        slices = [x[step] for x in arrays[loop.first_slice :]]
+        outputs = evaluate_region(body, [*fixed, *state, *slices])
+        state = outputs[:carries]
+        for stack, y in zip(stacks, outputs[carries:], strict=True):
+            stack[step] = y
+    return (*state, *stacks)
+
+
+def _scan_vjp(b: Any, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+    """A scan in the other direction, of the body's vjp.
+
+    Its carries are the cotangents of the carries and the sums so far of the consts' cotangents;
+    it takes apart the xs, the stacks of the carries and the cotangents of the ys; and it stacks
+    the cotangents of the xs.
+    """
+    loop, (body,) = _loop(node.attrs), node.regions
+    wanted = [
+        position
+        for position, value in enumerate(node.operands)
+        if value.dtype.is_float and (_is_carry(position, loop) or b.wants(value))
+    ]
+    backward = _backward_body(b.differentiate(body, wanted), body, wanted, loop)
+    results = b.emit(
+        "scan",
+        _backward_operands(b, node, loop, cotangents, wanted),
+        {
+            "length": loop.length,
+            "reverse": not loop.reverse,
+            "consts": loop.consts,
+            "carries": sum(position < loop.first_slice for position in wanted),
+        },
+        (backward,),
+    )
+    by_position = dict(zip(_carries_first(wanted, loop), results, strict=True))
+    return [by_position.get(position) for position in range(len(node.operands))]
+
+
+def _is_carry(position: int, loop: Loop) -> bool:
+    return loop.consts <= position < loop.first_slice
+
+
+def _carries_first(wanted: Sequence[int], loop: Loop) -> list[int]:
+    """The wanted positions as the backward loop returns them: carries, consts, slices."""
+    carries = [p for p in wanted if _is_carry(p, loop)]
+    consts = [p for p in wanted if p < loop.consts]
+    return [*carries, *consts, *(p for p in wanted if p >= loop.first_slice)]
+
+
+def _backward_operands(
+    b: Any, node: Node, loop: Loop, cotangents: Sequence[Value | None], wanted: Sequence[int]
+) -> list[Value]:
+    given = [
+        b.zeros(value.type) if cotangent is None else cotangent
+        for value, cotangent in zip(node.results, cotangents, strict=True)
+        if value.dtype.is_float
+    ]
+    carried = sum(value.dtype.is_float for value in node.results[: loop.carries])
+    sums = [b.zeros(node.operands[p].type) for p in wanted if p < loop.consts]
+    xs = node.operands[loop.first_slice :]
+    stacks = _carry_stacks(b, node, loop)
+    return [*node.operands[: loop.consts], *given[:carried], *sums, *xs, *stacks, *given[carried:]]
+
+
+def _carry_stacks(b: Differentiator, node: Node, loop: Loop) -> list[Value]:
+    """The carries that each iteration started from, stacked: further results of the loop."""
+    (body,) = node.regions
+    starts = body.inputs[loop.consts : loop.first_slice]
+    stacked = body.outputs[loop.carries :]
+    missing = tuple(value for value in dict.fromkeys(starts) if value not in stacked)
+    results = node.results
+    if missing:
+        outputs = body.outputs + missing
+        longer = Graph(body.name, body.inputs, body.nodes, outputs)
+        results = b.extend(node, (longer,))
+    position = {value: i for i, value in enumerate(stacked + missing)}
+    return [results[loop.carries + position[value]] for value in starts]
+
+
+def _backward_body(gradient: Graph, body: Graph, wanted: Sequence[int], loop: Loop) -> Graph:
+    """(consts, d carries, sums, xs, carries, d ys) -> (d carries, sums + d consts, d xs)."""
+    b = Builder()
+    inputs = [Value(value.type, value.name) for value in body.inputs]
+    consts, carries = inputs[: loop.consts], inputs[loop.consts : loop.first_slice]
+    d_outputs = [Value(value.type) for value in body.outputs if value.dtype.is_float]
+    carried = sum(value.dtype.is_float for value in body.outputs[: loop.carries])
+    sums = {p: Value(body.inputs[p].type) for p in wanted if p < loop.consts}
+    found = dict(zip(wanted, b.inline(gradient, [*inputs, *d_outputs]), strict=True))
+    for position, so_far in sums.items():
+        found[position] = b.add(so_far, found[position])
+    formal = (
+        *consts,
+        *d_outputs[:carried],
+        *sums.values(),
+        *inputs[loop.first_slice :],
+        *carries,
+        *d_outputs[carried:],
+    )
+    outputs = tuple(found[position] for position in _carries_first(wanted, loop))
+    return Graph(gradient.name, formal, tuple(b.nodes), outputs)
+
+
+# Cond
+
+
+def _infer_cond(
+    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
+) -> Sequence[TensorType]:
+    flag = types[0]
+    if flag != TensorType((), bool_):
+        raise DTypeError(f"cond: the condition is {flag}, expected bool[]")
+    yes, no = regions
+    for region in regions:
+        _expect_inputs("cond", region, types[1:])
+    returned = [[value.type for value in region.outputs] for region in regions]
+    if returned[0] != returned[1]:
+        raise ShapeError(
+            f"cond: {yes.name} returns {_names(returned[0])}, {no.name} {_names(returned[1])}; "
+            "expected the same types"
+        )
+    return returned[0]
+
+
+def _meaning_cond(
+    flag: NumpyArray, *operands: NumpyArray, regions: Sequence[Graph]
+) -> tuple[NumpyArray, ...]:
+    yes, no = regions
+    return evaluate_region(yes if flag else no, operands)
+
+
+def _cond_vjp(b: Any, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+    """The same choice between the vjps of the two regions."""
+    flag, *operands = node.operands
+    wanted = [
+        position
+        for position, value in enumerate(operands)
+        if value.dtype.is_float and b.wants(value)
+    ]
+    given = [
+        b.zeros(value.type) if cotangent is None else cotangent
+        for value, cotangent in zip(node.results, cotangents, strict=True)
+        if value.dtype.is_float
+    ]
+    regions = [b.differentiate(region, wanted) for region in node.regions]
+    found = dict(zip(wanted, b.emit("cond", [flag, *operands, *given], {}, regions), strict=True))
+    return [None, *(found.get(position) for position in range(len(operands)))]
+
+
+# Grad and group
+
+
+def _infer_grad(
+    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
+) -> Sequence[TensorType]:
+    (function,) = regions
+    _expect_inputs("grad", function, types)
+    value, *others = (output.type for output in function.outputs)
+    if value.shape != () or not value.dtype.is_float:
+        raise ShapeError(
+            f"grad: {function.name} returns {value}, expected one float number to differentiate"
+        )
+    for position in attrs["argnums"]:
+        _expect_float_argument(types, position)
+    return [
+        *([value] if attrs["value"] else []),
+        *(others if attrs["aux"] else []),
+        *(types[position] for position in attrs["argnums"]),
+    ]
+
+
+def _expect_float_argument(types: Sequence[TensorType], position: int) -> None:
+    if not 0 <= position < len(types):
+        raise ArgumentError(f"grad: argument {position} of {len(types)} does not exist")
+    if not types[position].dtype.is_float:
+        raise DTypeError(
+            f"grad: argument {position} is {types[position]}, only floats have a derivative"
+        )
+
+
+def _infer_group(
+    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
+) -> Sequence[TensorType]:
+    (inside,) = regions
+    _expect_inputs("group", inside, types)
+    return [value.type for value in inside.outputs]
+
+
+def _meaning_group(
+    *operands: NumpyArray, name: str, reason: str, regions: Sequence[Graph]
+) -> tuple[NumpyArray, ...]:
+    return evaluate_region(regions[0], operands)
+
+
+# Samples
+
+
+def _recurrence(dtype: DType) -> Graph:
+    """(w, h, n, x) -> (tanh(w x + h), n + 1; h * x, n): a const, two carries, two stacks."""
+    w, h, x = (Value(TensorType((3,), dtype), name) for name in ("w", "h", "x"))
+    n = Value(TensorType((), int64), "n")
+    b = Builder()
+    new = b.op("tanh", b.add(b.mul(w, x), h))
+    outputs = (new, b.shift(n, 1), b.mul(h, x), n)
+    return Graph("recurrence", (w, h, n, x), tuple(b.nodes), outputs)
+
+
+def _scan_samples() -> list[Sample]:
+    return [
+        Sample(
+            (
+                real((3,), dtype=dtype, seed=1),
+                real((3,), dtype=dtype, seed=2),
+                whole(()),
+                real((length, 3), dtype=dtype, seed=3),
+            ),
+            {"length": length, "reverse": reverse, "consts": 1, "carries": 2},
+            (_recurrence(dtype),),
+            differentiable=dtype == float64,
+        )
+        for length, reverse, dtype in [
+            (4, False, float64),
+            (3, True, float64),
+            (1, False, float64),
+            (0, False, float64),
+            (5, True, float32),
+        ]
+    ]
+
+
+def _branches(dtype: DType) -> tuple[Graph, Graph]:
+    """(x, y) -> (x y, x) and (x, y) -> (tanh(y), x + y)."""
+    graphs = []
+    for name in ("product", "sum"):
+        x, y = (Value(TensorType((2, 3), dtype), label) for label in ("x", "y"))
+        b = Builder()
+        outputs = (b.mul(x, y), x) if name == "product" else (b.op("tanh", y), b.add(x, y))
+        graphs.append(Graph(name, (x, y), tuple(b.nodes), outputs))
+    return graphs[0], graphs[1]
+
+
+def _cond_samples() -> list[Sample]:
+    return [
+        Sample(
+            (
+                np.array(flag),
+                real((2, 3), dtype=dtype, seed=4),
+                real((2, 3), dtype=dtype, seed=5),
+            ),
+            {},
+            _branches(dtype),
+            differentiable=dtype == float64,
+        )
+        for dtype in (float64, float32)
+        for flag in (True, False)
+    ]
+
+
+def _group_samples() -> list[Sample]:
+    product, _ = _branches(float32)
+    arrays = real((2, 3), seed=6), real((2, 3), seed=7)
+    attrs = {"name": "product", "reason": "a sample"}
+    return [Sample(arrays, attrs, (product,), differentiable=False)]
+
+
+scan = define(
+    "scan", infer=_infer_scan, meaning=_meaning_scan, vjp=_scan_vjp, samples=_scan_samples
+)
+cond = define(
+    "cond", infer=_infer_cond, meaning=_meaning_cond, vjp=_cond_vjp, samples=_cond_samples
+)
+grad = define("grad", infer=_infer_grad)
+group = define("group", infer=_infer_group, meaning=_meaning_group, samples=_group_samples)
