@@ -1,0 +1,17 @@
+"""Every pass by its name: what a pipeline's text may name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from graphc.passes.autodiff import Autodiff
+from graphc.passes.base import Pass
+from graphc.passes.cse import Cse
+from graphc.passes.dce import Dce
+from graphc.passes.decompose import Decompose
+from graphc.passes.fold import Fold
+from graphc.passes.simplify import Simplify
+
+_KINDS: tuple[type[Pass], ...] = (Autodiff, Cse, Dce, Decompose, Fold, Simplify)
+
+PASSES: Mapping[str, type[Pass]] = {kind.name: kind for kind in _KINDS}

@@ -1,0 +1,62 @@
+"""Copies of graphs inside others: inlining a region, and closing nodes into a region."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from graphc.ir import Graph, Node, Value
+
+
+def clone_node(node: Node, values: dict[Value, Value], source: tuple[str, ...] = ()) -> Node:
+    """The node over `values`, with results of its own, which are entered into `values`."""
+    results = tuple(Value(value.type, value.name) for value in node.results)
+    copy = replace(
+        node,
+        operands=tuple(values.get(value, value) for value in node.operands),
+        results=results,
+        source=source or node.source,
+    )
+    values.update(zip(node.results, results, strict=True))
+    return copy
+
+
+def inline(region: Graph, operands: Sequence[Value], nodes: list[Node]) -> tuple[Value, ...]:
+    """Append a copy of the region's nodes, applied to `operands`; its outputs."""
+    values = dict(zip(region.inputs, operands, strict=True))
+    nodes.extend(clone_node(node, values) for node in region.nodes)
+    return tuple(values[value] for value in region.outputs)
+
+
+def free_values(nodes: Iterable[Node]) -> tuple[Value, ...]:
+    """What the nodes read and do not compute themselves, in order of first reading."""
+    nodes = tuple(nodes)
+    made = {value for node in nodes for value in node.results}
+    read = dict.fromkeys(value for node in nodes for value in node.operands)
+    return tuple(value for value in read if value not in made)
+
+
+def close(
+    name: str, inputs: Sequence[Value], nodes: Sequence[Node], outputs: Sequence[Value]
+) -> Graph:
+    """A closed graph of copies: `inputs` become its inputs; all else must be computed inside."""
+    values: dict[Value, Value] = {value: Value(value.type, value.name) for value in inputs}
+    formal = tuple(values[value] for value in inputs)
+    copies = tuple(clone_node(node, values) for node in nodes)
+    return Graph(name, formal, copies, tuple(values[value] for value in outputs))
+
+
+def live_nodes(nodes: Sequence[Node], wanted: Iterable[Value]) -> tuple[Node, ...]:
+    """The nodes that `wanted` depends on, in their order."""
+    needed = set(wanted)
+    kept: list[Node] = []
+    for node in reversed(nodes):
+        if not needed.isdisjoint(node.results):
+            kept.append(node)
+            needed.update(node.operands)
+    return tuple(reversed(kept))
+
+
+def substitute(values: Sequence[Value], mapping: Mapping[Value, Value]) -> tuple[Value, ...]:
+    """Each value's replacement, or itself."""
+    return tuple(mapping.get(value, value) for value in values)
