@@ -155,3 +155,15 @@ def _pair(
     a = values(shape, dtype, low, high, 3)
     b = values(shape, dtype, low, high, 4, avoid)
     return Sample((a, b), {}, (), smooth and dtype.is_float)
+
+
+def shape_samples(*cases: tuple[tuple[int, ...], Mapping[str, Attribute]]) -> Samples:
+    """Samples of (operand's shape, attributes), and the first of them with every type."""
+
+    def make() -> Sequence[Sample]:
+        found = [Sample((values(shape, float32, seed=7),), attrs) for shape, attrs in cases]
+        shape, attrs = cases[0]
+        others = [values(shape, dtype, seed=8) for dtype in ALL[1:]]
+        return found + [Sample((x,), attrs, (), x.dtype == np.float64) for x in others]
+
+    return make
