@@ -9,16 +9,19 @@
 
 Operations, by the types they take (`*` marks formulas, which are expanded into the others):
 
-    any number       add sub mul neg abs min max (NaN wins) lt le gt ge eq ne select cast
+    any number       add sub mul neg abs min max lt le gt ge eq ne select cast
     float            div fma sqrt floor ceil round (half to even) trunc copysign
-                     exp* log* tanh* erf* sigmoid* sin* cos* pow* ...
+                     exp* log* tanh* erf* sigmoid* sin* cos* pow* ...; see `graphc.loops.formulas`
     integer          floordiv mod (toward minus infinity; x/0 is 0, x%0 is 0) and or xor not shl
                      shr (arithmetic when signed) mulhi (high half of the product, unsigned)
     bool             and or xor not
     same width       bitcast
 
-Every operation is total. Integer arithmetic wraps. Index expressions are i64 arithmetic and need
-no other form; `graphc.loops.affine` reads them as sums.
+Every operation is total. Integer arithmetic wraps; a shift count is taken modulo the width.
+max(a, b) is a where a > b or a is NaN, else b (NaN wins, of equal zeros the second); min likewise.
+Casts from float to integer saturate and take NaN to 0, from integer to integer keep the low bits,
+to bool are x != 0. `graphc.loops.arithmetic` gives every operation's meaning to the bit. Index
+expressions are i64 arithmetic and need no other form; `graphc.loops.affine` reads them as sums.
 """
 
 from __future__ import annotations
@@ -29,10 +32,22 @@ from typing import TypeAlias
 from graphc.dtypes import DType, int64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Literal:
+    """A constant; NaN equals itself here and -0.0 differs from 0.0."""
+
     value: int | float | bool
     dtype: DType
+
+    def _key(self) -> tuple[int | bool | str, DType]:
+        value = self.value
+        return (value.hex() if isinstance(value, float) else value), self.dtype
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Literal) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
 
 
 @dataclass(frozen=True, slots=True)
