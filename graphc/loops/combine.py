@@ -1,0 +1,155 @@
+"""The folds of `Reduce`: what an accumulator starts from, takes in, and how two are joined.
+
+    sum      0        a + x                 any      false    a or x
+    prod     1        a * x                 all      true     a and x
+    max      least    max(a, x)             dot      0        fma(x, y, a)
+    min      greatest min(a, x)             argmax   (least, greatest index)   the better pair
+
+Backends read this table and know no fold by name.
+
+>>> from graphc.dtypes import float32
+>>> get("dot").unit(float32, float32)
+(Literal(value=0.0, dtype=f32),)
+>>> x = Variable("x", float32)
+>>> get("dot").step((Variable("a", float32),), (x, x))[0].op
+'fma'
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphc.dtypes import DType, bool_
+from graphc.errors import VerifyError
+from graphc.loops.build import call, const, select
+from graphc.loops.expressions import Call, Expr, Literal, Reduce, Variable
+
+Exprs = tuple[Expr, ...]
+Step = Callable[[Exprs, Exprs], Exprs]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One row.
+
+    elements      expressions of a body
+    accumulators  values carried, and given as `Item`s where there are several
+    unit          types of the body's expressions -> what the accumulators start from
+    step          (accumulators, elements of the next body) -> accumulators
+    merge         (accumulators, other accumulators) -> accumulators, at the end of `lanes`
+    """
+
+    elements: int
+    accumulators: int
+    unit: Callable[..., tuple[Literal, ...]]
+    step: Step
+    merge: Step
+
+
+def least(dtype: DType) -> Literal:
+    """The unit of max."""
+    return const(-math.inf if dtype.is_float else _limits(dtype)[0], dtype)
+
+
+def greatest(dtype: DType) -> Literal:
+    """The unit of min."""
+    return const(math.inf if dtype.is_float else _limits(dtype)[1], dtype)
+
+
+def _limits(dtype: DType) -> tuple[int, int]:
+    if dtype == bool_:
+        return 0, 1
+    limits = np.iinfo(dtype.numpy)
+    return int(limits.min), int(limits.max)
+
+
+def _multiply_add(a: Expr, b: Expr, c: Expr) -> Expr:
+    """fma for floats; integer products and sums are exact, modulo the width."""
+    if c.dtype.is_float:
+        return call("fma", a, b, c)
+    return call("add", call("mul", a, b), c)
+
+
+def _better(relation: str) -> Step:
+    """The pair (value, index) that wins: NaN first, then the value, then the smaller index."""
+
+    def step(held: Exprs, new: Exprs) -> Exprs:
+        (value, index), (other, other_index) = held, new
+        wins: Expr = call(relation, other, value)
+        ties: Expr = call("eq", other, value)
+        if value.dtype.is_float:
+            held_nan, new_nan = call("ne", value, value), call("ne", other, other)
+            wins = _either(_both(new_nan, call("not", held_nan)), wins)
+            ties = _either(ties, _both(new_nan, held_nan))
+        takes = _either(wins, _both(ties, call("lt", other_index, index)))
+        return select(takes, other, value), select(takes, other_index, index)
+
+    return step
+
+
+def _both(a: Expr, b: Expr) -> Expr:
+    return Call("and", (a, b), bool_)
+
+
+def _either(a: Expr, b: Expr) -> Expr:
+    return Call("or", (a, b), bool_)
+
+
+def _plain(op: str, unit: Callable[[DType], Literal]) -> Fold:
+    """A fold by one binary operation."""
+
+    def step(held: Exprs, new: Exprs) -> Exprs:
+        return (call(op, held[0], new[0]),)
+
+    return Fold(1, 1, lambda dtype: (unit(dtype),), step, step)
+
+
+def _arg(relation: str, unit: Callable[[DType], Literal]) -> Fold:
+    step = _better(relation)
+    return Fold(2, 2, lambda value, index: (unit(value), greatest(index)), step, step)
+
+
+def _dot_step(held: Exprs, new: Exprs) -> Exprs:
+    return (_multiply_add(new[0], new[1], held[0]),)
+
+
+TABLE: dict[str, Fold] = {
+    "sum": _plain("add", lambda dtype: const(0, dtype)),
+    "prod": _plain("mul", lambda dtype: const(1, dtype)),
+    "max": _plain("max", least),
+    "min": _plain("min", greatest),
+    "any": _plain("or", lambda dtype: const(False, dtype)),
+    "all": _plain("and", lambda dtype: const(True, dtype)),
+    "dot": Fold(
+        elements=2,
+        accumulators=1,
+        unit=lambda a, b: (const(0, a),),
+        step=_dot_step,
+        merge=lambda held, other: (call("add", held[0], other[0]),),
+    ),
+    "argmax": _arg("gt", least),
+    "argmin": _arg("lt", greatest),
+}
+
+
+def get(name: str) -> Fold:
+    """The fold of a name. Raises VerifyError where there is none."""
+    if name not in TABLE:
+        raise VerifyError(f"no fold {name!r}; there are {', '.join(TABLE)}")
+    return TABLE[name]
+
+
+def units(reduce: Reduce) -> tuple[Literal, ...]:
+    """What the accumulators of a reduce start from."""
+    return get(reduce.combine).unit(*(part.dtype for part in reduce.body))
+
+
+def accumulators(reduce: Reduce, prefix: str) -> tuple[Variable, ...]:
+    """Variables to hold the accumulators of a reduce: prefix0, prefix1, ..."""
+    return tuple(
+        Variable(f"{prefix}{position}", unit.dtype) for position, unit in enumerate(units(reduce))
+    )
