@@ -60,8 +60,7 @@ class Loader:
         return whole + (1 if rest and not self.drop_last else 0)
 
     def __iter__(self) -> Iterator[Arrays]:
-        if self._is_begun:
-            self._next_epoch()
+        self.leave_iteration()
         self._is_begun = True
         return self._batches(self.epoch, self.position)
 
@@ -73,6 +72,11 @@ class Loader:
                 self.position = position + 1
             yield batch
         if self.epoch == epoch:
+            self._next_epoch()
+
+    def leave_iteration(self) -> None:
+        """Go on to the next epoch where an iteration was begun and left, as the next one would."""
+        if self._is_begun:
             self._next_epoch()
 
     def in_order(self) -> Iterator[Arrays]:

@@ -1,0 +1,31 @@
+"""Metrics: traceable functions (model, *batch) -> one value per example; their mean is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from graphc.errors import ArgumentError
+from graphc.frontends.train.protocol import ModelFunction
+
+
+def accuracy(model: Any, x: Any, y: Any) -> Any:
+    """1.0 where the largest of the model's outputs [N, classes] is at the label y [N], else 0.0."""
+    import graphc.functional as F
+
+    return F.equal(F.argmax(model(x), axis=-1), y).astype("float32")
+
+
+def named(metrics: Iterable[ModelFunction]) -> dict[str, ModelFunction]:
+    """The metrics by their functions' names; raises ArgumentError for one without, or two alike."""
+    found: dict[str, ModelFunction] = {}
+    for metric in metrics:
+        name = getattr(metric, "__name__", None)
+        if not callable(metric) or not isinstance(name, str):
+            raise ArgumentError(
+                f"a metric is a named function (model, *batch) -> values, not {metric!r}"
+            )
+        if name in found or name == "loss":
+            raise ArgumentError(f"two metrics are called {name!r}; give each a name of its own")
+        found[name] = metric
+    return found
