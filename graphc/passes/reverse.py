@@ -9,18 +9,18 @@ Griewank and Walther, Evaluating Derivatives, 2nd edition, chapter 3.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from graphc.errors import ArgumentError, VerifyError
-from graphc.ir import Attribute, Graph, Node, Value
+from graphc.ir import Graph, Node, Value
 from graphc.ops.build import Builder
-from graphc.ops.define import get, make_node
+from graphc.ops.define import get
 from graphc.passes.clone import live_nodes
 
 
 class GradientBuilder(Builder):
-    """The builder that vjp rules write through: it knows what is differentiated."""
+    """The `Differentiator` that vjp rules write through: it knows what is differentiated."""
 
     def __init__(self, source: tuple[str, ...] = ()) -> None:
         super().__init__(source)
@@ -42,23 +42,6 @@ class GradientBuilder(Builder):
         back = forward_and_back.outputs[len(region.outputs) :]
         nodes = live_nodes(forward_and_back.nodes, back)
         return Graph(f"{region.name}.vjp", forward_and_back.inputs, nodes, back)
-
-    def extend(
-        self,
-        node: Node,
-        regions: Sequence[Graph],
-        attrs: Mapping[str, Attribute] | None = None,
-    ) -> tuple[Value, ...]:
-        """Let a forward node return more: the same operator and operands, in the same place.
-
-        The first results of the new node stand for `node`'s; all its results are returned.
-        """
-        position = self.nodes.index(node)
-        new_attrs = node.attrs if attrs is None else attrs
-        more = make_node(node.op, node.operands, new_attrs, regions, node.source)
-        results = node.results + more.results[len(node.results) :]
-        self.nodes[position] = replace(more, results=results)
-        return results
 
 
 def reverse(region: Graph, wanted: Sequence[int], seeded: Sequence[int]) -> Graph:
