@@ -11,9 +11,7 @@ from graphc.frontends.train.protocol import ModelFunction
 
 def accuracy(model: Any, x: Any, y: Any) -> Any:
     """1.0 where the largest of the model's outputs [N, classes] is at the label y [N], else 0.0."""
-    import graphc.functional as F
-
-    return F.equal(F.argmax(model(x), axis=-1), y).astype("float32")
+    return (model(x).argmax(axis=-1) == y).astype("float32")
 
 
 def named(metrics: Iterable[ModelFunction]) -> dict[str, ModelFunction]:

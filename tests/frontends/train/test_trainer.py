@@ -16,8 +16,10 @@ from fake_step import Step, accuracy, cross_entropy, problem, wrong_shape
 from hypothesis import given
 from hypothesis import strategies as st
 
+import graphc
 from graphc import checkpoint, data
 from graphc.errors import ArgumentError, DataError, GraphcError, ShapeError
+from graphc.frontends.train import metrics
 from graphc.frontends.train.callbacks import Callback, EarlyStopping, SaveBest
 from graphc.frontends.train.evaluation import rebatched
 from graphc.frontends.train.trainer import Trainer
@@ -402,10 +404,17 @@ def test_tensorboard_reads_what_is_written(tmp_path: Path) -> None:
     assert [event.step for event in events.Scalars("step_loss")] == [4, 8, 12, 16, 20, 24]
 
 
-def test_accuracy_of_a_model() -> None:
-    functional = pytest.importorskip("graphc.functional")
-    from graphc.frontends.train import metrics
+def test_accuracy_is_one_where_the_largest_output_is_at_the_label() -> None:
+    logits = np.array([[1, 3, 2], [5, 1, 1], [2, 2, 1]], np.float32)
+    labels = np.array([1, 2, 0], np.int32)
+    result = metrics.accuracy(lambda x: x, logits, labels)
+    assert result.tolist() == [1.0, 0.0, 1.0] and result.dtype == np.float32
 
-    logits = functional.full((2, 3), 0.0) + np.array([[1, 3, 2], [5, 1, 1]], np.float32)
-    result = metrics.accuracy(lambda x: x, logits, np.array([1, 2], np.int32))
-    assert np.asarray(result).tolist() == [1.0, 0.0]
+
+def test_accuracy_can_be_traced() -> None:
+    def predict(x: Any, y: Any) -> Any:
+        return metrics.accuracy(lambda x: x, x, y)
+
+    graph = graphc.trace(predict, graphc.Spec((4, 3)), graphc.Spec((4,), "int32"))
+    (output,) = graph.outputs
+    assert (output.type.shape, output.type.dtype.name) == ((4,), "float32")
