@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kernel_samples import SAMPLES, floats, loop, out, product, sample, tiled_product
 from numpy.typing import NDArray
+from scalar_oracle import run as run_scalars
 
 from graphc.dtypes import bool_, float32, int64
 from graphc.errors import VerifyError
@@ -33,8 +35,6 @@ from graphc.loops import (
     variable,
 )
 from graphc.loops.evaluate import evaluate_expr, kernels, run_kernel, run_schedule
-from tests.loops.kernel_samples import SAMPLES, floats, loop, out, product, sample, tiled_product
-from tests.loops.scalar_oracle import run as run_scalars
 
 Array = NDArray[Any]
 i, j, k = (variable(name) for name in "ijk")
