@@ -2,6 +2,12 @@
 
 from graphc.ops import (
     averages,
+    composites_activation,
+    composites_channels,
+    composites_loss,
+    composites_norm,
+    composites_soft_loss,
+    composites_softmax,
     control,
     conversion,
     convolution,
@@ -26,6 +32,12 @@ from graphc.ops.define import Op, get, make_node, table
 # Importing a file enters its operators in the table.
 DEFINITIONS = (
     averages,
+    composites_activation,
+    composites_channels,
+    composites_loss,
+    composites_norm,
+    composites_soft_loss,
+    composites_softmax,
     control,
     conversion,
     convolution,

@@ -1,0 +1,242 @@
+"""Normalisations with parameters per channel: batch norm and group norm of x[N, C, ...].
+
+Ioffe and Szegedy, arXiv:1502.03167; Wu and He, arXiv:1803.08494.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import ArgumentError
+from graphc.ir import Attribute, Graph, Node, TensorType, Value
+from graphc.ops import numerics
+from graphc.ops.build import Builder
+from graphc.ops.define import Sample, define
+from graphc.ops.normalisation import (
+    PARAMETERS,
+    Cotangents,
+    affine,
+    affine_vjp,
+    all_but_channels,
+    apply_affine,
+    expect_channels,
+    expect_parameters,
+    per_channel,
+    rstd_of,
+    standardise,
+    standardise_vjp,
+)
+from graphc.ops.numerics import NumpyArray
+from graphc.ops.rules import expect_count
+from graphc.ops.samples import real
+
+Types = Sequence[TensorType]
+Attrs = Mapping[str, Any]
+
+# group_norm
+
+
+def group_norm_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+    """x[N, C, ...], then weight[C] and bias[C] as `affine` says; `groups` divides C."""
+    expect_count("group_norm", types, 1 + PARAMETERS.get(attrs["affine"], 0))
+    (channels,) = expect_channels("group_norm", types)
+    expect_parameters("group_norm", types, attrs, (channels,))
+    if attrs["groups"] < 1 or channels % attrs["groups"]:
+        raise ArgumentError(f"group_norm: {channels} channels in {attrs['groups']} groups")
+    return (types[0],)
+
+
+def _grouped(x: Value, groups: int) -> tuple[int, ...]:
+    """[N, groups, elements of a group]."""
+    inside = math.prod(x.shape[1:]) // groups
+    return (x.shape[0], groups, inside)
+
+
+def group_norm_decompose(b: Builder, node: Node) -> Sequence[Value]:
+    x, *parameters = node.operands
+    grouped = b.reshape(x, _grouped(x, node.attrs["groups"]))
+    norm = standardise(b, grouped, (2,), node.attrs["eps"])
+    xhat = b.reshape(b.mul(norm.centred, norm.rstd), x.shape)
+    return (affine(b, xhat, parameters, all_but_channels(x)),)
+
+
+def group_norm_vjp(b: Builder, node: Node, cotangents: Cotangents) -> Cotangents:
+    (dy,) = cotangents
+    if dy is None:
+        return (None,) * len(node.operands)
+    x, *parameters = node.operands
+    grouped = b.reshape(x, _grouped(x, node.attrs["groups"]))
+    norm = standardise(b, grouped, (2,), node.attrs["eps"])
+    xhat = b.mul(norm.centred, norm.rstd)
+    whole = b.reshape(xhat, x.shape)
+    dxhat, gradients = affine_vjp(b, whole, parameters, all_but_channels(x), dy)
+    dx = standardise_vjp(b, norm, xhat, b.reshape(dxhat, grouped.shape))
+    return (b.reshape(dx, x.shape), *gradients)
+
+
+@numerics.widened
+def group_norm_meaning(
+    x: NumpyArray, *parameters: NumpyArray, groups: int, eps: float, affine: str
+) -> NumpyArray:
+    rows = x.reshape(x.shape[0], groups, math.prod(x.shape[1:]) // groups)
+    y = (rows - rows.mean(2, keepdims=True)) / np.sqrt(rows.var(2, keepdims=True) + eps)
+    return apply_affine(y.reshape(x.shape), [per_channel(p, x.ndim) for p in parameters])
+
+
+def group_norm_samples() -> Sequence[Sample]:
+    found = []
+    for shape, groups in (((2, 4, 3), 2), ((2, 6), 3), ((1, 4, 2, 2), 1), ((2, 3, 2), 3)):
+        channels = (shape[1],)
+        operands = real(shape, seed=1), real(channels, seed=2), real(channels, seed=3)
+        for kind, count in PARAMETERS.items():
+            attrs: dict[str, Attribute] = {"groups": groups, "eps": 1e-3, "affine": kind}
+            found.append(Sample(operands[: 1 + count], attrs))
+    return found
+
+
+define(
+    "group_norm",
+    infer=group_norm_rule,
+    meaning=group_norm_meaning,
+    vjp=group_norm_vjp,
+    decompose=group_norm_decompose,
+    samples=group_norm_samples,
+    reduction=True,
+)
+
+
+# batch_norm, training: statistics of the batch are results, for the running ones
+
+
+def batch_norm_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+    """x[N, C, ...], weight[C], bias[C] as `affine` says -> y, mean[C], biased variance[C]."""
+    expect_count("batch_norm", types, 1 + PARAMETERS.get(attrs["affine"], 0))
+    channels = expect_channels("batch_norm", types)
+    expect_parameters("batch_norm", types, attrs, channels)
+    statistics = TensorType(channels, types[0].dtype)
+    return (types[0], statistics, statistics)
+
+
+def batch_norm_decompose(b: Builder, node: Node) -> Sequence[Value]:
+    x, *parameters = node.operands
+    others = all_but_channels(x)
+    norm = standardise(b, x, others, node.attrs["eps"])
+    y = affine(b, b.mul(norm.centred, norm.rstd), parameters, others)
+    return y, norm.mean, norm.variance
+
+
+def batch_norm_vjp(b: Builder, node: Node, cotangents: Cotangents) -> Cotangents:
+    """From y as above; the mean adds dmean / n, the variance dvariance 2 (x - mean) / n."""
+    x, *parameters = node.operands
+    others = all_but_channels(x)
+    norm = standardise(b, x, others, node.attrs["eps"])
+    dy, dmean, dvariance = cotangents
+    gradients: list[Value | None] = [None] * len(parameters)
+    parts: list[Value] = []
+    if dy is not None:
+        xhat = b.mul(norm.centred, norm.rstd)
+        dxhat, gradients = affine_vjp(b, xhat, parameters, others, dy)
+        parts.append(standardise_vjp(b, norm, xhat, dxhat))
+    count = math.prod(x.shape[axis] for axis in others)
+    if dmean is not None:
+        parts.append(b.expand(_shared(b, dmean, count), others, x.shape))
+    if dvariance is not None:
+        slope = b.expand(_shared(b, b.scale(dvariance, 2.0), count), others, x.shape)
+        parts.append(b.mul(norm.centred, slope))
+    return (_total(b, parts), *gradients)
+
+
+def _shared(b: Builder, x: Value, count: int) -> Value:
+    return b.div(x, b.like(count, x))
+
+
+def _total(b: Builder, parts: Sequence[Value]) -> Value | None:
+    total: Value | None = None
+    for part in parts:
+        total = part if total is None else b.add(total, part)
+    return total
+
+
+@numerics.widened
+def batch_norm_meaning(
+    x: NumpyArray, *parameters: NumpyArray, eps: float, affine: str
+) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
+    others = tuple(axis for axis in range(x.ndim) if axis != 1)
+    mean, variance = x.mean(others), x.var(others)
+    y = (x - per_channel(mean, x.ndim)) / np.sqrt(per_channel(variance, x.ndim) + eps)
+    return apply_affine(y, [per_channel(p, x.ndim) for p in parameters]), mean, variance
+
+
+def batch_norm_samples() -> Sequence[Sample]:
+    found = []
+    for shape in ((4, 3), (2, 3, 4), (2, 2, 3, 2), (1, 2, 5)):
+        channels = (shape[1],)
+        operands = real(shape, seed=1), real(channels, seed=2), real(channels, seed=3)
+        for kind, count in PARAMETERS.items():
+            attrs: dict[str, Attribute] = {"eps": 1e-5, "affine": kind}
+            found.append(Sample(operands[: 1 + count], attrs))
+    return found
+
+
+define(
+    "batch_norm",
+    infer=batch_norm_rule,
+    meaning=batch_norm_meaning,
+    vjp=batch_norm_vjp,
+    decompose=batch_norm_decompose,
+    samples=batch_norm_samples,
+    reduction=True,
+)
+
+
+# batch_norm_eval: statistics are given; its decomposition's derivative is as good as any
+
+
+def batch_norm_eval_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+    """x[N, C, ...], mean[C], variance[C], then weight[C] and bias[C] as `affine` says."""
+    expect_count("batch_norm_eval", types, 3 + PARAMETERS.get(attrs["affine"], 0))
+    expect_parameters("batch_norm_eval", types, attrs, expect_channels("batch_norm_eval", types))
+    return (types[0],)
+
+
+def batch_norm_eval_decompose(b: Builder, node: Node) -> Sequence[Value]:
+    x, mean, variance, *parameters = node.operands
+    others = all_but_channels(x)
+    centred = b.sub(x, b.expand(mean, others, x.shape))
+    rstd = rstd_of(b, variance, others, x, node.attrs["eps"])
+    return (affine(b, b.mul(centred, rstd), parameters, others),)
+
+
+@numerics.widened
+def batch_norm_eval_meaning(
+    x: NumpyArray,
+    mean: NumpyArray,
+    variance: NumpyArray,
+    *parameters: NumpyArray,
+    eps: float,
+    affine: str,
+) -> NumpyArray:
+    mean, variance, *rest = (per_channel(p, x.ndim) for p in (mean, variance, *parameters))
+    return apply_affine((x - mean) / np.sqrt(variance + eps), rest)
+
+
+def batch_norm_eval_samples() -> Sequence[Sample]:
+    found = []
+    for sample in batch_norm_samples():
+        x, *parameters = sample.arrays
+        mean, variance = real(x.shape[1:2], seed=4), real(x.shape[1:2], 0.3, 2)
+        found.append(Sample((x, mean, variance, *parameters), sample.attrs))
+    return found
+
+
+define(
+    "batch_norm_eval",
+    infer=batch_norm_eval_rule,
+    meaning=batch_norm_eval_meaning,
+    decompose=batch_norm_eval_decompose,
+    samples=batch_norm_eval_samples,
+)
