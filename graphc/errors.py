@@ -8,6 +8,8 @@ user's model: ``conv2d: input has 3 channels, weight expects 1 (cnn.py:14)``.
 class GraphcError(Exception):
     """Base of all errors that graphc raises on purpose."""
 
+    line: str | None = None  # the user's line, where the message already names it
+
 
 class ShapeError(GraphcError, ValueError):
     """Shapes that do not fit an operator, a program or a state tensor."""
