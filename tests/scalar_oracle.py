@@ -16,7 +16,7 @@ from graphc.loops import combine
 from graphc.loops.arithmetic import apply
 from graphc.loops.evaluate import evaluate_formula
 from graphc.loops.expressions import Call, Expr, Item, Literal, Load, Reduce, Variable
-from graphc.loops.formulas import NAMES, formula
+from graphc.loops.formulas import formula, is_formula
 from graphc.loops.kernel import Contract, Kernel, Let, Local, Loop, Statement, Store, When
 
 Array = NDArray[Any]
@@ -72,7 +72,7 @@ def evaluate(expr: Expr, scope: Scope, memory: Mapping[str, Array]) -> Any:
             return scope[name]
         case Call(op, args, dtype):
             values = [evaluate(arg, scope, memory) for arg in args]
-            if op in NAMES:
+            if is_formula(op):
                 return evaluate_formula(formula(op, args[0].dtype), *values)[()]
             return apply(op, dtype, *values)[()]
         case Load(buffer, index, dtype, guard, fill):
@@ -87,8 +87,7 @@ def evaluate(expr: Expr, scope: Scope, memory: Mapping[str, Array]) -> Any:
 
 
 def fold(expr: Reduce, scope: Scope, memory: Mapping[str, Array]) -> list[Any]:
-    row = combine.get(expr.combine)
-    units = [unit.dtype.numpy.type(unit.value) for unit in combine.units(expr)]
+    units = [start.dtype.numpy.type(start.value) for start in combine.unit(expr)]
     held = [list(units) for _ in range(expr.lanes)]
     extents = [range(axis.extent) for axis in expr.axes]
     names = combine.accumulators(expr, "held")
@@ -101,7 +100,7 @@ def fold(expr: Reduce, scope: Scope, memory: Mapping[str, Array]) -> list[Any]:
         lane = t % expr.lanes
         pairs = zip((*names, *new), (*held[lane], *elements), strict=True)
         step_scope = {variable.name: value for variable, value in pairs}
-        held[lane] = [evaluate(e, step_scope, {}) for e in row.step(names, new)]
+        held[lane] = [evaluate(e, step_scope, {}) for e in combine.step(expr.combine, names, new)]
     count = expr.lanes
     while count > 1:
         count //= 2
@@ -109,5 +108,7 @@ def fold(expr: Reduce, scope: Scope, memory: Mapping[str, Array]) -> list[Any]:
             other = tuple(Variable(f"other{k}", v.dtype) for k, v in enumerate(names))
             pairs = zip((*names, *other), (*held[lane], *held[lane + count]), strict=True)
             step_scope = {variable.name: value for variable, value in pairs}
-            held[lane] = [evaluate(e, step_scope, {}) for e in row.merge(names, other)]
+            held[lane] = [
+                evaluate(e, step_scope, {}) for e in combine.merge(expr.combine, names, other)
+            ]
     return held[0]

@@ -77,7 +77,7 @@ def _multiply_add(a: Expr, b: Expr, c: Expr) -> Expr:
 def _better(relation: str) -> Step:
     """The pair (value, index) that wins: NaN first, then the value, then the smaller index."""
 
-    def step(held: Exprs, new: Exprs) -> Exprs:
+    def better(held: Exprs, new: Exprs) -> Exprs:
         (value, index), (other, other_index) = held, new
         wins: Expr = call(relation, other, value)
         ties: Expr = call("eq", other, value)
@@ -88,7 +88,7 @@ def _better(relation: str) -> Step:
         takes = _either(wins, _both(ties, call("lt", other_index, index)))
         return select(takes, other, value), select(takes, other_index, index)
 
-    return step
+    return better
 
 
 def _both(a: Expr, b: Expr) -> Expr:
@@ -99,18 +99,18 @@ def _either(a: Expr, b: Expr) -> Expr:
     return Call("or", (a, b), bool_)
 
 
-def _plain(op: str, unit: Callable[[DType], Literal]) -> Fold:
+def _plain(op: str, start: Callable[[DType], Literal]) -> Fold:
     """A fold by one binary operation."""
 
-    def step(held: Exprs, new: Exprs) -> Exprs:
+    def both(held: Exprs, new: Exprs) -> Exprs:
         return (call(op, held[0], new[0]),)
 
-    return Fold(1, 1, lambda dtype: (unit(dtype),), step, step)
+    return Fold(1, 1, lambda dtype: (start(dtype),), both, both)
 
 
-def _arg(relation: str, unit: Callable[[DType], Literal]) -> Fold:
-    step = _better(relation)
-    return Fold(2, 2, lambda value, index: (unit(value), greatest(index)), step, step)
+def _arg(relation: str, start: Callable[[DType], Literal]) -> Fold:
+    better = _better(relation)
+    return Fold(2, 2, lambda value, index: (start(value), greatest(index)), better, better)
 
 
 def _dot_step(held: Exprs, new: Exprs) -> Exprs:
@@ -143,13 +143,23 @@ def get(name: str) -> Fold:
     return TABLE[name]
 
 
-def units(reduce: Reduce) -> tuple[Literal, ...]:
-    """What the accumulators of a reduce start from."""
+def unit(reduce: Reduce) -> tuple[Literal, ...]:
+    """What the accumulators of a reduce start from; their types are the accumulators'."""
     return get(reduce.combine).unit(*(part.dtype for part in reduce.body))
+
+
+def step(name: str, held: Exprs, elements: Exprs) -> Exprs:
+    """The accumulators of a fold after one more body."""
+    return get(name).step(held, elements)
+
+
+def merge(name: str, held: Exprs, other: Exprs) -> Exprs:
+    """The accumulators of a fold after those of other elements."""
+    return get(name).merge(held, other)
 
 
 def accumulators(reduce: Reduce, prefix: str) -> tuple[Variable, ...]:
     """Variables to hold the accumulators of a reduce: prefix0, prefix1, ..."""
     return tuple(
-        Variable(f"{prefix}{position}", unit.dtype) for position, unit in enumerate(units(reduce))
+        Variable(f"{prefix}{position}", start.dtype) for position, start in enumerate(unit(reduce))
     )

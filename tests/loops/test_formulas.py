@@ -19,7 +19,7 @@ from graphc.loops import arithmetic
 from graphc.loops.build import call, const
 from graphc.loops.evaluate import evaluate_expr, evaluate_formula
 from graphc.loops.expressions import Call, Literal, Variable, children
-from graphc.loops.formulas import NAMES, TABLE, expand_call, formula
+from graphc.loops.formulas import TABLE, expand_call, formula, is_formula
 
 Array = NDArray[Any]
 inf, nan = math.inf, math.nan
@@ -267,6 +267,7 @@ def test_expanded_calls_compute_the_same() -> None:
 
 
 def test_every_name_has_a_formula_of_each_type_it_lists() -> None:
-    for name in NAMES:
-        for dtype in TABLE[name][1]:
+    for name, (_, types) in TABLE.items():
+        for dtype in types:
             assert isinstance(dtype, DType) and formula(name, dtype).name == name
+    assert is_formula("exp") and not is_formula("add")

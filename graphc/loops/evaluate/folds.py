@@ -19,11 +19,11 @@ class Fold:
     """The accumulators of one reduction, an array (lanes, *space) each."""
 
     def __init__(self, expr: Reduce, space: tuple[int, ...]) -> None:
-        self.fold, self.lanes, self.combine = combine.get(expr.combine), expr.lanes, expr.combine
-        self.held = [np.full((expr.lanes, *space), literal(unit)) for unit in combine.units(expr)]
+        self.combine, self.lanes = expr.combine, expr.lanes
+        self.held = [np.full((expr.lanes, *space), literal(start)) for start in combine.unit(expr)]
         self.names = combine.accumulators(expr, "held")
         self.new = tuple(Variable(f"new{k}", body.dtype) for k, body in enumerate(expr.body))
-        self.step = self.fold.step(self.names, self.new)
+        self.step = combine.step(expr.combine, self.names, self.new)
 
     def take(self, elements: Sequence[Array], where: Array | None) -> None:
         """Take in elements (count, *space), `lanes` at once, but those where `where` fails."""
@@ -65,7 +65,7 @@ class Fold:
     def finish(self) -> list[Array]:
         """Accumulator i takes in i + n/2, for n = lanes, lanes/2, ..., 2."""
         other = tuple(Variable(f"other{k}", name.dtype) for k, name in enumerate(self.names))
-        merge = self.fold.merge(self.names, other)
+        merge = combine.merge(self.combine, self.names, other)
         count = self.lanes
         while count > 1:
             count //= 2

@@ -212,7 +212,7 @@ class Evaluation:
         rows, columns = tile.shape
         at = (Variable(statement.row), Variable(statement.column))
         held = (Load(tile.name, at, tile.dtype),)
-        (value,) = combine.get("dot").step(held, (statement.a, statement.b))
+        (value,) = combine.step("dot", held, (statement.a, statement.b))
         with (
             self.axis(rows, {statement.row: np.arange(rows)}),
             self.axis(columns, {statement.column: np.arange(columns)}),

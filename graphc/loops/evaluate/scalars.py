@@ -10,7 +10,7 @@ import numpy as np
 from graphc.errors import VerifyError
 from graphc.loops.arithmetic import Array, apply
 from graphc.loops.expressions import Call, Expr, Literal, Variable
-from graphc.loops.formulas import NAMES, Formula, formula
+from graphc.loops.formulas import Formula, formula, is_formula
 
 Compute = Callable[[Expr], Array]
 
@@ -26,7 +26,7 @@ def literal(expr: Literal) -> Array:
 def call(expr: Call, compute: Compute) -> Array:
     """An operation or a formula on the values of its arguments."""
     values = [compute(arg) for arg in expr.args]
-    if expr.op in NAMES:
+    if is_formula(expr.op):
         return evaluate_formula(formula(expr.op, expr.args[0].dtype), *values)
     return apply(expr.op, expr.dtype, *values)
 

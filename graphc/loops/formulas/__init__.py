@@ -53,7 +53,11 @@ TABLE: dict[str, tuple[Callable[..., Value], tuple[DType, ...]]] = {
     "random_bits": (random_bits.random_bits, WORDS),
     "random_bits_high": (random_bits.random_bits_high, WORDS),
 }
-NAMES = frozenset(TABLE)
+
+
+def is_formula(op: str) -> bool:
+    """Whether an operation is a formula, to be expanded into primitive ones."""
+    return op in TABLE
 
 
 @dataclass(frozen=True)
