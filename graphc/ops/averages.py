@@ -36,6 +36,7 @@ from graphc.loops import (
     variable,
 )
 from graphc.ops.define import LoweringContext, Sample, define
+from graphc.ops.numerics import widened
 from graphc.ops.samples import NumpyArray, real
 from graphc.ops.windows import Window, make_windows
 
@@ -266,6 +267,7 @@ def _infer_backward(op: str) -> Callable[..., Sequence[TensorType]]:
 
 
 def _meaning_forward(op: str) -> Callable[..., NumpyArray]:
+    @widened
     def meaning(x: NumpyArray, **attrs: Any) -> NumpyArray:
         high, wide = _forward_sides(op, x.shape, attrs)
         total = _sum_runs(_sum_runs(x, high, 2), wide, 3)
@@ -275,6 +277,7 @@ def _meaning_forward(op: str) -> Callable[..., NumpyArray]:
 
 
 def _meaning_backward(op: str) -> Callable[..., NumpyArray]:
+    @widened
     def meaning(dy: NumpyArray, **attrs: Any) -> NumpyArray:
         high, wide = _backward_sides(op, dy.shape, attrs)
         share = dy / _divisors(high, wide, dy.dtype)
@@ -464,6 +467,7 @@ avg_pool2d = define(
     lower=_lower_forward,
     samples=_forward_samples,
     reduction=True,
+    max_ulp=8,
 )
 
 avg_pool2d_grad = define(
@@ -473,6 +477,8 @@ avg_pool2d_grad = define(
     vjp=_avg_pool_grad_vjp,
     lower=_lower_backward,
     samples=_backward_samples,
+    reduction=True,
+    max_ulp=8,
 )
 
 adaptive_avg_pool2d = define(
@@ -483,6 +489,7 @@ adaptive_avg_pool2d = define(
     lower=_lower_forward,
     samples=_adaptive_samples,
     reduction=True,
+    max_ulp=8,
 )
 
 adaptive_avg_pool2d_grad = define(
@@ -492,4 +499,6 @@ adaptive_avg_pool2d_grad = define(
     vjp=_adaptive_grad_vjp,
     lower=_lower_backward,
     samples=_adaptive_grad_samples,
+    reduction=True,
+    max_ulp=8,
 )

@@ -22,6 +22,7 @@ from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.ir import Graph, Node, TensorType, Value
 from graphc.loops import Axis, Expr, Variable, add, alltrue, floordiv, mod, mul, reduce, variable
 from graphc.ops.define import LoweringContext, Sample, define
+from graphc.ops.numerics import widened
 from graphc.ops.samples import NumpyArray, real
 from graphc.ops.windows import Window, make_windows
 
@@ -144,6 +145,7 @@ def _check_cotangent(op: str, found: tuple[int, ...], shape: Convolution) -> Non
 # Meanings: one product of matrices for each tap, [G, O/G, C/G] with [N, G, C/G, pixels]
 
 
+@widened
 def _meaning_conv2d(x: NumpyArray, w: NumpyArray, **attrs: Any) -> NumpyArray:
     shape = _describe_conv2d(x.shape, w.shape, attrs)
     y = np.zeros(shape.output_shape, x.dtype)
@@ -155,6 +157,7 @@ def _meaning_conv2d(x: NumpyArray, w: NumpyArray, **attrs: Any) -> NumpyArray:
     return y
 
 
+@widened
 def _meaning_input_grad(dy: NumpyArray, w: NumpyArray, **attrs: Any) -> NumpyArray:
     shape = _describe_input_grad(dy.shape, w.shape, attrs)
     dx = np.zeros(shape.input_shape, dy.dtype)
@@ -166,6 +169,7 @@ def _meaning_input_grad(dy: NumpyArray, w: NumpyArray, **attrs: Any) -> NumpyArr
     return dx
 
 
+@widened
 def _meaning_weight_grad(x: NumpyArray, dy: NumpyArray, **attrs: Any) -> NumpyArray:
     shape = _describe_weight_grad(x.shape, dy.shape, attrs)
     dw = np.zeros(shape.weight_shape, x.dtype)
@@ -349,6 +353,7 @@ conv2d = define(
     lower=_lower_conv2d,
     samples=_conv2d_samples,
     contraction=True,
+    max_ulp=8,
 )
 
 conv2d_input_grad = define(
@@ -359,6 +364,7 @@ conv2d_input_grad = define(
     lower=_lower_input_grad,
     samples=_input_grad_samples,
     contraction=True,
+    max_ulp=8,
 )
 
 conv2d_weight_grad = define(
@@ -369,4 +375,5 @@ conv2d_weight_grad = define(
     lower=_lower_weight_grad,
     samples=_weight_grad_samples,
     contraction=True,
+    max_ulp=8,
 )

@@ -35,6 +35,7 @@ from graphc.loops import (
     within,
 )
 from graphc.ops.define import LoweringContext, Sample, define
+from graphc.ops.numerics import widened
 from graphc.ops.samples import NumpyArray, distinct, real
 from graphc.ops.windows import Window, make_windows
 
@@ -153,6 +154,7 @@ def _meaning_max_pool(x: NumpyArray, **attrs: Any) -> tuple[NumpyArray, NumpyArr
     return best, position.astype(pool.position_type.numpy)
 
 
+@widened
 def _meaning_max_pool_grad(dy: NumpyArray, position: NumpyArray, **attrs: Any) -> NumpyArray:
     pool = _pool("max_pool2d_grad", attrs["input_size"], attrs)
     dx = np.zeros((*dy.shape[:2], *attrs["input_size"]), dy.dtype)
@@ -323,6 +325,9 @@ max_pool2d_grad = define(
     vjp=_max_pool_grad_vjp,
     lower=_lower_max_pool_grad,
     samples=_max_pool_grad_samples,
+    reduction=True,
+    max_ulp=4,
+    max_ulp=8,
 )
 
 max_pool2d_gather = define(

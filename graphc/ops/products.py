@@ -12,6 +12,7 @@ from graphc.errors import DTypeError, ShapeError
 from graphc.ir import Graph, Node, TensorType, Value
 from graphc.loops import Axis, Expr, call, index, reduce, variable
 from graphc.ops.define import LoweringContext, Sample, define
+from graphc.ops.numerics import widened
 from graphc.ops.samples import real, whole
 
 
@@ -113,9 +114,10 @@ def _matmul_samples() -> list[Sample]:
 matmul = define(
     "matmul",
     infer=_infer_matmul,
-    meaning=np.matmul,
+    meaning=widened(np.matmul),
     vjp=_matmul_vjp,
     lower=_lower_matmul,
     samples=_matmul_samples,
     contraction=True,
+    max_ulp=8,
 )
