@@ -326,7 +326,6 @@ max_pool2d_grad = define(
     lower=_lower_max_pool_grad,
     samples=_max_pool_grad_samples,
     reduction=True,
-    max_ulp=4,
     max_ulp=8,
 )
 
