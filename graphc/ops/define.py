@@ -143,7 +143,8 @@ class Op:
     pure         equal operands and attributes give equal results (false for nothing so far)
     fault        (builder, node) -> bool[], true where an index known only at run time lies outside;
                  absent: the operator has no such index
-    max_ulp      greatest error of a backend against the correctly rounded result, float32
+    max_ulp      greatest error of a backend against the correctly rounded result, float32; of a
+                 reduction or contraction: in ulp of the sum of its terms' magnitudes
     """
 
     name: str

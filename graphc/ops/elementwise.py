@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from graphc.ir import Value
 from graphc.loops import Expr, call, const, select
 from graphc.ops import numerics
 from graphc.ops.build import Builder
-from graphc.ops.define import define
+from graphc.ops.define import Sample, define
 from graphc.ops.rules import Pair, binary_vjp, elementwise_rule, pointwise, unary_vjp
 from graphc.ops.samples import FLOATS, NUMBERS, binary, unary
 
@@ -75,7 +78,8 @@ def quotient_and_remainder(a: Expr, b: Expr) -> tuple[Expr, Expr]:
     wrong = call("or", rest_below, rest_above)
     rest = select(wrong, call("add", raw, b), raw)
     signed_zero = call("copysign", zero, b)
-    rest = select(call("eq", rest, zero), signed_zero, rest)
+    outside = call("gt", call("abs", rest), call("abs", b))
+    rest = select(call("or", call("eq", rest, zero), outside), signed_zero, rest)
     return select(wrong, call("sub", quotient, one), quotient), rest
 
 
@@ -100,6 +104,20 @@ def sign_formula(x: Expr) -> Expr:
     rest = select(call("eq", x, zero), zero, x) if x.dtype.is_float else zero
     below = select(call("lt", x, zero), const(-1, x.dtype), rest)
     return select(call("gt", x, zero), one, below)
+
+
+def remainder_samples() -> Sequence[Sample]:
+    """As of all binary operators, but pairs of floats with quotients below 2^20."""
+    found = list(binary(-9, 9, avoid_second=(0.0,))())
+    return [_with_small_quotients(s) if s.arrays[0].dtype.kind == "f" else s for s in found]
+
+
+def _with_small_quotients(sample: Sample) -> Sample:
+    a, b = sample.arrays
+    with np.errstate(all="ignore"):
+        quotient = np.abs(a.astype(np.float64) / b)
+    large = np.isfinite(a) & (b != 0) & (quotient > 2**20)
+    return replace(sample, arrays=(a, np.where(large, a, b)))
 
 
 define(
@@ -160,7 +178,7 @@ define(
     meaning=numerics.quiet(numerics.remainder),
     vjp=binary_vjp(mod_vjp),
     lower=pointwise(mod_formula),
-    samples=binary(-9, 9, avoid_second=(0.0,)),
+    samples=remainder_samples,
     elementwise=True,
 )
 

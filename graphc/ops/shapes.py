@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -115,7 +114,7 @@ define(
         ((2, 3), _widen((0, 1), (2, 0), (1, 2))),
         ((2, 3), _widen((1, 1), (1, 1), (2, 0), 0.5)),
         ((4,), _widen((0,), (0,), (3,))),
-        ((4,), _widen((2,), (1,), value=-math.inf)),
+        ((4,), _widen((2,), (1,), value=-3.5)),
         ((1,), _widen((2,), (1,), (4,))),
         ((0, 2), _widen((1, 0), (2, 1), (1, 1), 3.0)),
         ((), _widen((), ())),
