@@ -12,6 +12,7 @@ rule has to undo it. A region is closed: what it reads of the graph around it is
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,6 +20,7 @@ from typing import Any, TypeAlias, Union
 
 import numpy as np
 
+import graphc.dtypes as dtypes
 from graphc.dtypes import DType
 from graphc.errors import ArgumentError
 
@@ -51,16 +53,46 @@ class TensorType:
 
 
 class Array:
-    """A constant's elements: read-only, compared and hashed by dtype, shape and bytes."""
+    """A constant's elements: read-only, compared and hashed by dtype, shape and bytes.
 
-    __slots__ = ("data", "digest")
+    An Array read from a text may be known by its digest only; it compares equal to the one with
+    the elements, and `data` raises ArgumentError. Raises DTypeError for a type without a row.
+    """
+
+    __slots__ = ("_data", "digest", "dtype", "shape")
+    digest: str
 
     def __init__(self, data: Any) -> None:
         array = np.array(data, order="C")
+        self.dtype = dtypes.get(array.dtype)
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
         array.setflags(write=False)
-        self.data = array
+        self._data: np.ndarray[Any, Any] | None = array
+        self.shape: tuple[int, ...] = array.shape
         header = f"{array.dtype.str}{array.shape}".encode()
         self.digest = hashlib.sha256(header + array.tobytes()).hexdigest()[:24]
+
+    @classmethod
+    def without_data(cls, digest: str, dtype: DType, shape: tuple[int, ...]) -> Array:
+        """An Array of which only the digest is known."""
+        array = cls.__new__(cls)
+        array._data, array.digest, array.dtype, array.shape = None, digest, dtype, shape
+        return array
+
+    @property
+    def has_data(self) -> bool:
+        return self._data is not None
+
+    @property
+    def data(self) -> np.ndarray[Any, Any]:
+        if self._data is None:
+            raise ArgumentError(f"{self} has no elements; pass them to parse as `constants`")
+        return self._data
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Array) and self.digest == other.digest
@@ -69,7 +101,7 @@ class Array:
         return hash(self.digest)
 
     def __repr__(self) -> str:
-        return f"Array({self.data.dtype}{list(self.data.shape)}, {self.digest})"
+        return f"Array({self.dtype}{list(self.shape)}, {self.digest})"
 
 
 Attribute: TypeAlias = Union[bool, int, float, str, DType, Array, "tuple[Attribute, ...]", None]
@@ -107,7 +139,7 @@ class Attributes(Mapping[str, Attribute]):
         return f"Attributes({self._items})"
 
 
-def _hash_key(value: Any) -> Any:
+def _hash_key(value: Any) -> object:
     """A key under which 1, 1.0 and True differ, and NaN equals itself and -0.0 not 0.0."""
     if isinstance(value, tuple):
         return tuple(_hash_key(item) for item in value)

@@ -25,8 +25,8 @@ def constant_rule(
     types: Types, attrs: Mapping[str, Any], regions: Sequence[Graph]
 ) -> Sequence[TensorType]:
     expect_count("constant", types, 0)
-    data = attrs["value"].data
-    return (TensorType(data.shape, dtypes.get(data.dtype)),)
+    value = attrs["value"]
+    return (TensorType(value.shape, value.dtype),)
 
 
 def lower_constant(ctx: LoweringContext, at: tuple[Expr, ...]) -> Expr:
