@@ -17,9 +17,11 @@ from gradients import check_first_order, check_second_order, floats, in_double
 from single_operator import graph_of, meaning_of, run_naive, type_of
 
 from graphc.ir import Graph
+from graphc.ir.parse import parse_graph
 from graphc.ops import Builder, Op, table
 from graphc.ops.define import Sample
 from graphc.ops.evaluate import evaluate
+from graphc.ops.verify import verify
 
 Array = np.ndarray[Any, Any]
 
@@ -146,3 +148,11 @@ def test_floats_with_a_slope_are_differentiated_on_some_sample() -> None:
     for name, record in table().items():
         flat = record.zero_gradient or not (record.vjp or record.decompose)
         assert flat or any(has_gradient(record, sample) for sample in record.samples()), name
+
+
+@every_sample
+def test_a_graph_of_the_operator_prints_and_parses_back(record: Op, sample: Sample) -> None:
+    graph = graph_of(record.name, sample)
+    parsed = parse_graph(str(graph), graph.constants)
+    assert parsed == graph
+    verify(parsed)
