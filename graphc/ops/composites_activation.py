@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from graphc.ir import Attribute, Node, Value
+from graphc.errors import ArgumentError
+from graphc.ir import Attribute, Graph, Node, TensorType, Value
 from graphc.ops import numerics
 from graphc.ops.build import Builder
-from graphc.ops.define import Decompose, Op, Vjp, define
+from graphc.ops.define import Decompose, Infer, Op, Vjp, define
 from graphc.ops.numerics import NumpyArray
 from graphc.ops.rules import elementwise_rule
 from graphc.ops.samples import FLOATS, Samples, unary
@@ -171,12 +172,43 @@ def softplus_meaning(x: NumpyArray, beta: float, threshold: float) -> NumpyArray
 # Records
 
 
+def expect_approximation(attrs: Attrs) -> None:
+    if attrs["approximate"] not in ("none", "tanh"):
+        raise ArgumentError(
+            f"gelu: approximate is {attrs['approximate']!r}, expected 'none' or 'tanh'"
+        )
+
+
+def expect_beta(attrs: Attrs) -> None:
+    if not attrs["beta"] > 0:
+        raise ArgumentError(f"softplus: beta is {attrs['beta']}, expected a positive number")
+
+
+def activation_rule(name: str, check: Callable[[Attrs], None] | None) -> Infer:
+    """A float to its own type, once `check` has passed the attributes."""
+    alike = elementwise_rule(name, 1, FLOATS)
+
+    def infer(
+        types: Sequence[TensorType], attrs: Attrs, regions: Sequence[Graph]
+    ) -> Sequence[TensorType]:
+        if check is not None:
+            check(attrs)
+        return alike(types, attrs, regions)
+
+    return infer
+
+
 def _activation(
-    name: str, meaning: numerics.Meaning, forward: Forward, backward: Backward, samples: Samples
+    name: str,
+    meaning: numerics.Meaning,
+    forward: Forward,
+    backward: Backward,
+    samples: Samples,
+    check: Callable[[Attrs], None] | None = None,
 ) -> Op:
     return define(
         name,
-        infer=elementwise_rule(name, 1, FLOATS),
+        infer=activation_rule(name, check),
         meaning=meaning,
         vjp=_vjp(backward),
         decompose=_decompose(forward),
@@ -211,7 +243,14 @@ _activation(
     "leaky_relu", leaky_relu_meaning, leaky_relu_forward, leaky_relu_backward, _all({"slope": 0.1})
 )
 _activation("elu", elu_meaning, elu_forward, elu_backward, _all({"alpha": 1.0}, {"alpha": 0.5}))
-_activation("gelu", gelu_meaning, gelu_forward, gelu_backward, _all(EXACT, TANH, avoid=()))
+_activation(
+    "gelu",
+    gelu_meaning,
+    gelu_forward,
+    gelu_backward,
+    _all(EXACT, TANH, avoid=()),
+    expect_approximation,
+)
 _activation("silu", silu_meaning, silu_forward, silu_backward, _all({}, avoid=()))
 _activation(
     "softplus",
@@ -219,4 +258,5 @@ _activation(
     softplus_forward,
     softplus_backward,
     _all(PLAIN, STEEP, avoid=(0.5,)),
+    expect_beta,
 )

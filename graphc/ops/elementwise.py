@@ -11,7 +11,7 @@ from graphc.ir import Value
 from graphc.loops import Expr, call, const, select
 from graphc.ops import numerics
 from graphc.ops.build import Builder
-from graphc.ops.define import Sample, define
+from graphc.ops.define import Sample, Vjp, define
 from graphc.ops.rules import Pair, binary_vjp, elementwise_rule, pointwise, unary_vjp
 from graphc.ops.samples import FLOATS, NUMBERS, binary, unary
 
@@ -44,14 +44,22 @@ def mod_vjp(b: Builder, x: Value, y: Value, z: Value, dz: Value) -> Pair:
     return dz, b.neg(b.mul(dz, b.op("floordiv", x, y)))
 
 
-def chosen_vjp(b: Builder, x: Value, y: Value, z: Value, dz: Value) -> Pair:
-    """Maximum or minimum z: dz goes to the operand that was chosen, half to each of equal ones."""
-    half = b.scale(dz, 0.5) if z.dtype.is_float else dz
-    shared = b.where(b.compare("eq", x, y), half, dz)
-    zero = b.zeros(z.type)
-    dx = b.where(b.compare("eq", x, z), shared, zero)
-    dy = b.where(b.compare("eq", y, z), shared, zero)
-    return dx, dy
+def choice_vjp(worse: str) -> Vjp:
+    """The rule of maximum ("lt") or minimum ("gt"), as torch's.
+
+    The cotangent goes to the operand that is not `worse` than the other, half to each of equal
+    ones; NaN passes it to both.
+    """
+
+    def rule(b: Builder, x: Value, y: Value, z: Value, dz: Value) -> Pair:
+        if not z.dtype.is_float:
+            return None, None
+        shared = b.where(b.compare("eq", x, y), b.scale(dz, 0.5), dz)
+        zero = b.zeros(z.type)
+        dx = b.where(b.compare(worse, x, y), zero, shared)
+        return dx, b.where(b.compare(worse, y, x), zero, shared)
+
+    return binary_vjp(rule)
 
 
 def neg_vjp(b: Builder, x: Value, y: Value, dy: Value) -> Value:
@@ -186,7 +194,7 @@ define(
     "maximum",
     infer=elementwise_rule("maximum", 2, NUMBERS),
     meaning=numerics.quiet(np.maximum),
-    vjp=binary_vjp(chosen_vjp),
+    vjp=choice_vjp("lt"),
     lower=pointwise(lambda x, y: call("max", x, y)),
     samples=binary(),
     elementwise=True,
@@ -197,7 +205,7 @@ define(
     "minimum",
     infer=elementwise_rule("minimum", 2, NUMBERS),
     meaning=numerics.quiet(np.minimum),
-    vjp=binary_vjp(chosen_vjp),
+    vjp=choice_vjp("gt"),
     lower=pointwise(lambda x, y: call("min", x, y)),
     samples=binary(),
     elementwise=True,

@@ -126,16 +126,15 @@ def sum_vjp(b: Builder, node: Node, cotangents: Sequence[Value | None]) -> Seque
 def extreme_vjp(
     b: Builder, node: Node, cotangents: Sequence[Value | None]
 ) -> Sequence[Value | None]:
-    """To the elements equal to the extreme one, in equal shares."""
+    """To the elements equal to the extreme one, in equal shares; NaN where the extreme is NaN."""
     (dy,) = cotangents
     (x,) = node.operands
     if dy is None or not x.dtype.is_float:
         return (None,)
     axes = node.attrs["axes"]
-    chosen = b.compare("eq", x, b.expand(node.result, axes, x.shape))
-    count = b.sum(b.cast(chosen, x.dtype), axes)
-    share = b.expand(b.div(dy, count), axes, x.shape)
-    return (b.where(chosen, share, b.zeros(x.type)),)
+    chosen = b.cast(b.compare("eq", x, b.expand(node.result, axes, x.shape)), x.dtype)
+    share = b.div(dy, b.sum(chosen, axes))
+    return (b.mul(chosen, b.expand(share, axes, x.shape)),)
 
 
 def prod_vjp(b: Builder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
