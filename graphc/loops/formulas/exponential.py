@@ -9,23 +9,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphc.dtypes import DType, float32, float64
+from graphc.dtypes import float32, float64
 from graphc.loops.formulas import coefficients as table
 from graphc.loops.formulas.writer import (
     FORMATS,
     Value,
-    cast,
     clamp,
     copysign,
     fma,
     polynomial,
     power_of_two,
-    round_even,
+    round_scaled,
     scale,
     select,
 )
 
 LOG2_E = 1.4426950408889634
+LN_2 = 0.6931471805599453
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,11 @@ CONSTANTS = {
 }
 
 
-def integer_of(dtype: DType) -> DType:
-    return FORMATS[dtype].signed
-
-
 def reduce_exponent(x: Value) -> tuple[Value, Value]:
-    """n = round(x / ln 2), still a float, and r = x - n ln 2."""
+    """n = round(x / ln 2), an integer, and r = x - n ln 2."""
     high, low = CONSTANTS[x.dtype].ln2
-    n = round_even(x * LOG2_E)
-    return n, fma(n, -low, fma(n, -high, x))
+    n, integer = round_scaled(x, LOG2_E)
+    return integer, fma(n, -low, fma(n, -high, x))
 
 
 def exp_rest(r: Value) -> Value:
@@ -102,29 +98,28 @@ def exp_rest(r: Value) -> Value:
 def exp(x: Value) -> Value:
     """e^x. At most 1.1 ulp."""
     n, r = reduce_exponent(clamp(x, *CONSTANTS[x.dtype].exp_range))
-    return scale(exp_rest(r) + 1.0, cast(n, integer_of(x.dtype)))
+    return scale(exp_rest(r) + 1.0, n)
 
 
 def exp_normal(x: Value) -> Value:
     """e^x where it is a normal number: one scaling step."""
     n, r = reduce_exponent(x)
-    layout = FORMATS[x.dtype]
-    return (exp_rest(r) + 1.0) * power_of_two(cast(n, layout.signed), layout)
+    return (exp_rest(r) + 1.0) * power_of_two(n, FORMATS[x.dtype])
 
 
 def exp2(x: Value) -> Value:
     """2^x, exact where x is an integer."""
     low, high = CONSTANTS[x.dtype].exp_range
     x = clamp(x, low * 1.5, high * 1.5)
-    n = round_even(x)
-    return scale(exp_rest((x - n) / LOG2_E) + 1.0, cast(n, integer_of(x.dtype)))
+    n, integer = round_scaled(x, 1.0)
+    return scale(exp_rest((x - n) * LN_2) + 1.0, integer)
 
 
 def expm1(x: Value) -> Value:
     """e^x - 1, as 2 (2^(n-1) (e^r - 1) + (2^(n-1) - 1/2)), since 2^n may be too large."""
     layout, constants = FORMATS[x.dtype], CONSTANTS[x.dtype]
     n, r = reduce_exponent(clamp(x, constants.expm1_low, constants.exp_range[1]))
-    rest, n = exp_rest(r), cast(n, layout.signed)
+    rest = exp_rest(r)
     half = power_of_two(n - 1, layout)
     sum_of_halves = fma(half, rest, half - 0.5)
     return copysign(select(n.equals(0), rest, sum_of_halves + sum_of_halves), x)

@@ -18,12 +18,12 @@ from graphc.loops.formulas.writer import (
     Format,
     Value,
     bitcast,
-    cast,
     constant,
     copysign,
     fma,
     polynomial,
     select,
+    to_float,
 )
 
 # The bits of the least mantissa: 2/3 and 1/sqrt(2).
@@ -70,7 +70,7 @@ def split(x: Value) -> tuple[Value, Value]:
 def log(x: Value) -> Value:
     """The natural logarithm. At most 1 ulp; -inf at 0, NaN below."""
     m, n = split(x)
-    result = log_of_sum(m - 1.0, cast(n, x.dtype))
+    result = log_of_sum(m - 1.0, to_float(n, x.dtype))
     result = select(x < math.inf, result, x)
     result = select(x < 0.0, nan_like(x), result)
     return select(x.equals(0.0), -math.inf, result)
@@ -83,7 +83,7 @@ def log1p(x: Value) -> Value:
     # 4 * 2^-n is a normal number for every n.
     four = bitcast((layout.bias + 2 << layout.mantissa_bits) - bits, x.dtype)
     f = fma(four * x, 0.25, fma(four, 0.25, -1.0))
-    result = log_of_sum(f, cast(bits >> layout.mantissa_bits, x.dtype))
+    result = log_of_sum(f, to_float(bits >> layout.mantissa_bits, x.dtype))
     result = select(x < math.inf, result, x)
     result = select(x < -1.0, nan_like(x), result)
     return copysign(select(x.equals(-1.0), -math.inf, result), x)

@@ -170,10 +170,6 @@ def _convert(op: str, value: Value, dtype: DType) -> Value:
     return Value(value.writer, value.writer.name(convert(value.atom, dtype)))
 
 
-def round_even(x: Value) -> Value:
-    return apply("round", x)
-
-
 def copysign(x: Value, sign: Value) -> Value:
     return apply("copysign", x, sign)
 
@@ -219,11 +215,42 @@ class Format:
     def sign_mask(self) -> int:
         return 1 << self.bits - 1
 
+    @property
+    def magic(self) -> float:
+        """1.5 * 2^mantissa_bits: the sum of it and a small number is rounded to an integer, which
+        then stands in the low bits. A sum costs less than rounding and converting, for which
+        many vector units lack an instruction or, in 64 bits, both."""
+        return 1.5 * 2.0**self.mantissa_bits
+
+    @property
+    def magic_bits(self) -> int:
+        return (self.bias + self.mantissa_bits << self.mantissa_bits) + (
+            self.mantissa_mask + 1
+        ) // 2
+
 
 FORMATS = {
     dtypes.float32: Format(dtypes.float32, dtypes.int32, dtypes.uint32, 23, 127),
     dtypes.float64: Format(dtypes.float64, dtypes.int64, dtypes.uint64, 52, 1023),
 }
+
+
+def round_scaled(x: Value, factor: float) -> tuple[Value, Value]:
+    """x * factor rounded to an integer (half to even), as a float and as an integer.
+
+    For |x * factor| < 2^(mantissa_bits - 1); NaN stays NaN in the float.
+    """
+    layout = FORMATS[x.dtype]
+    shifted = x + layout.magic if factor == 1.0 else fma(x, factor, layout.magic)
+    return shifted - layout.magic, bitcast(shifted, layout.signed) - layout.magic_bits
+
+
+def to_float(n: Value, dtype: DType) -> Value:
+    """A small integer as a float of the same width."""
+    layout = FORMATS[dtype]
+    if dtype == dtypes.float32:
+        return cast(n, dtype)
+    return bitcast(n + layout.magic_bits, dtype) - layout.magic
 
 
 def power_of_two(n: Value, layout: Format) -> Value:
