@@ -27,6 +27,7 @@ def reduction_lanes(type: TensorType, axes: Sequence[int]) -> int:
     Neighbours in memory fold side by side where the reduced axes are the trailing ones and fill
     all lanes: 64 of 4 bytes (or less), 32 of 8 bytes. Else one accumulator folds in order.
 
+    >>> from graphc.dtypes import float32
     >>> reduction_lanes(TensorType((8, 256), float32), (1,))
     64
     >>> reduction_lanes(TensorType((8, 256), float32), (0,))
