@@ -19,7 +19,7 @@ import numpy as np
 from graphc.dtypes import DType, float32, int32, int64, uint32
 from graphc.errors import GraphcError
 from graphc.ir import Graph, TensorType, Value
-from graphc.ops import Builder
+from graphc.ops import Builder, get
 from graphc.ops.evaluate import apply
 
 NumpyArray = np.ndarray[Any, Any]
@@ -113,7 +113,7 @@ class _Maker:
                 del self.builder.nodes[before:]
                 return
         for node in self.builder.nodes[before:]:
-            exact = node.op in _EXACT and all(v in self.exact for v in node.operands)
+            exact = _is_exact(node.op) and all(v in self.exact for v in node.operands)
             for value in node.results:
                 self._enter(value, known[value], exact)
         self.applications += len(self.builder.nodes) > before
@@ -173,50 +173,16 @@ def _ranked(value: Value) -> bool:
     return value.type.rank > 0
 
 
-# Operators whose results hold no rounding, so that jumps may depend on them.
-_EXACT = frozenset(
-    [
-        "constant",
-        "iota",
-        "broadcast",
-        "reshape",
-        "transpose",
-        "slice",
-        "pad",
-        "concat",
-        "flip",
-        "neg",
-        "abs",
-        "where",
-        "maximum",
-        "minimum",
-        "max",
-        "min",
-        "gather",
-        "gather_elements",
-        "clamp",
-        "argmax",
-        "argmin",
-        "sort",
-        "one_hot",
-        "lt",
-        "le",
-        "gt",
-        "ge",
-        "eq",
-        "ne",
-        "and",
-        "or",
-        "xor",
-        "not",
-        "sign",
-        "floor",
-        "ceil",
-        "round",
-        "cast",
-        "stop_gradient",
-    ]
-)
+# With the views and what has no slope, the operators whose results hold no rounding.
+_EXACT = ("pad", "concat", "flip", "neg", "abs", "where", "maximum", "minimum", "max", "min")
+_EXACT_READS = ("gather", "gather_elements", "clamp", "sort", "cast", "max_pool2d")
+
+
+def _is_exact(op: str) -> bool:
+    record = get(op)
+    plain = record.view or (record.zero_gradient and not op.startswith("random"))
+    return plain or op in _EXACT or op in _EXACT_READS
+
 
 # Recipes: each appends nodes to the maker's builder.
 

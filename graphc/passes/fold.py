@@ -58,7 +58,7 @@ def _fold_node(rewriter: Rewriter, node: Node, max_elements: int) -> Sequence[Va
 def _is_exact(node: Node) -> bool:
     """Whether the NumPy meaning gives the bits that every backend gives."""
     record = get(node.op)
-    if record.meaning is None:
+    if record.meaning is None or record.decompose is not None:
         return False
     if not any(value.dtype.is_float for value in (*node.operands, *node.results)):
         return True

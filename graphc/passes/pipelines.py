@@ -8,6 +8,7 @@ from graphc.passes.cse import Cse
 from graphc.passes.dce import Dce
 from graphc.passes.decompose import Decompose
 from graphc.passes.fold import Fold
+from graphc.passes.fuse import Fuse
 from graphc.passes.simplify import Simplify
 
 DIFFERENTIATE: Pipeline = (
@@ -25,7 +26,7 @@ OPTIMIZE: Pipeline = (
     Dce(),
 )
 
-FUSE: Pipeline = ()
+FUSE: Pipeline = (Fuse(),)
 
 DEFAULT: Pipeline = DIFFERENTIATE + OPTIMIZE + FUSE
 UNFUSED: Pipeline = DIFFERENTIATE + OPTIMIZE

@@ -1,0 +1,101 @@
+"""The last pass: nodes that run together become `group` nodes. It only groups.
+
+    before  %1: f32[64,512] = matmul(%x, %w)                 # net.py:7
+            %2: f32[64,512] = broadcast(%b) {…}              # net.py:7
+            %3: f32[64,512] = add(%1, %2)                    # net.py:7
+            %4: f32[64,512] = tanh(%3)                       # net.py:8
+    after   %4: f32[64,512] = group(%x, %w, %b) {name="matmul_add_tanh", reason="…"} { … }
+
+From the last node to the first, every elementwise node and reduction that is in no group yet is
+the root of one, which takes in what it reads as far as the rules of growth.py allow:
+
+- elementwise chains and trees, read through views; several results of one shape
+- a reduction with its elementwise producers and the elementwise consumers of its result
+- normalisations by rows: several reductions over the trailing dimensions with all between
+- a product, or a pooling, with its epilogue; nothing is pulled into its operands
+- updates of the state, one group for a parameter and its moments
+
+Cheap nodes of several readers are computed in each. Single nodes stay as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from graphc.ir import Graph, Node, Remark
+from graphc.passes.ancestry import Ancestry
+from graphc.passes.base import Pass
+from graphc.passes.fusion_facts import Facts
+from graphc.passes.grouping import assemble
+from graphc.passes.growth import Growth
+from graphc.passes.rewrite import union
+
+
+@dataclass(frozen=True)
+class Fuse(Pass):
+    """Group the nodes that will run together; remarks say why, and why not."""
+
+    name: ClassVar[str] = "fuse"
+
+    def run(self, graph: Graph) -> Graph:
+        return fuse(graph)
+
+
+def fuse(graph: Graph) -> Graph:
+    """The graph with its groups; the same object where nothing is grouped."""
+    graph = _fuse_regions(graph)
+    facts = Facts(graph)
+    groups = find_groups(facts)
+    if not groups:
+        return graph
+    return assemble(facts, groups).with_remarks(*_remarks(facts, groups))
+
+
+def find_groups(facts: Facts) -> list[Growth]:
+    """Groups of two nodes and more, the last of the graph first."""
+    ancestry = Ancestry(facts.nodes, facts.position)
+    free = [kind != "transparent" for kind in facts.kinds]
+    groups: list[Growth] = []
+    for root in range(len(facts.nodes) - 1, -1, -1):
+        if not free[root] or facts.kinds[root] not in ("elementwise", "reduction"):
+            continue
+        growth = Growth(facts, ancestry, free, root)
+        growth.grow()
+        if len(growth.members) > 1:
+            ancestry.join(growth.members)
+        for member in growth.members:
+            free[member] = False
+        groups.append(growth)
+    return groups
+
+
+def _fuse_regions(graph: Graph) -> Graph:
+    nodes = tuple(_fuse_region_of(node) for node in graph.nodes)
+    same = all(new is old for new, old in zip(nodes, graph.nodes, strict=True))
+    return graph if same else replace(graph, nodes=nodes)
+
+
+def _fuse_region_of(node: Node) -> Node:
+    if not node.regions or node.op == "group":
+        return node
+    regions = tuple(fuse(region) for region in node.regions)
+    same = all(new is old for new, old in zip(regions, node.regions, strict=True))
+    return node if same else replace(node, regions=regions)
+
+
+def _remarks(facts: Facts, groups: list[Growth]) -> list[Remark]:
+    remarks = []
+    for group in reversed(groups):
+        nodes = [facts.nodes[member] for member in group.members]
+        source = union(*(node.source for node in nodes))
+        words = ", ".join(node.op for node in nodes)
+        if len(nodes) > 1:
+            remarks.append(Remark("fuse", f"joined {words}: {group.describe()}", source))
+        for candidate, reason in group.refusals.items():
+            other = facts.nodes[candidate]
+            text = f"{other.op} not joined to {facts.nodes[group.root].op}: {reason}"
+            remarks.append(
+                Remark("fuse", text, union(other.source, facts.nodes[group.root].source))
+            )
+    return remarks

@@ -1,0 +1,200 @@
+"""What fusion asks of a graph's nodes: their kinds, and who reads what through views.
+
+elementwise   result element i depends on element i of each operand
+mover         one value at an index, from elements elsewhere: pad, concat, gather, random…
+reduction     folds whole dimensions: sum, max, argmax…
+window        folds a window about each result element: pooling and its gradients
+contraction   a sum of products: matmul, convolution
+transparent   read through: views, counters, one-element constants, and cheap nodes that
+              every reader may compute for itself
+opaque        runs alone: control flow, sort, scatter
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Literal
+
+from graphc.ir import Graph, Node, Value
+from graphc.ops.define import get
+
+Kind = Literal[
+    "elementwise", "mover", "reduction", "window", "contraction", "transparent", "opaque"
+]
+
+# Correctly rounded, yet slow; other slow operators are known by their error bound.
+_SLOW = frozenset(
+    {"div", "sqrt", "floordiv", "mod", "random_bits", "random_uniform", "random_normal", "fold_in"}
+)
+
+
+def is_cheap(node: Node) -> bool:
+    """Whether computing the node again costs less than a store and a load."""
+    return node.op not in _SLOW and get(node.op).max_ulp <= 0.5
+
+
+def is_view(node: Node) -> bool:
+    """Nodes that only say where an element lies or what index it has."""
+    literal = node.op == "constant" and node.result.type.size == 1
+    return get(node.op).view or node.op == "iota" or literal
+
+
+class Facts:
+    """The nodes of one graph by position, their kinds and their readers."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.nodes = graph.nodes
+        self.position = {value: i for i, node in enumerate(graph.nodes) for value in node.results}
+        self.kinds: list[Kind] = [_kind(node) for node in graph.nodes]
+        self._readers: dict[Value, frozenset[int]] = {}
+        self._results = frozenset(graph.results)
+        self._is_result: dict[Value, bool] = {}
+        for position in self._copied_by_readers():
+            self.kinds[position] = "transparent"
+        self._readers.clear()
+        self._is_result.clear()
+
+    def is_transparent(self, position: int) -> bool:
+        return self.kinds[position] == "transparent"
+
+    def readers(self, value: Value) -> frozenset[int]:
+        """Positions of the nodes that read the value, directly or through transparent nodes."""
+        known = self._readers.get(value)
+        if known is None:
+            found: set[int] = set()
+            for user in self.graph.users.get(value, ()):
+                position = self.position[user.results[0]]
+                if self.is_transparent(position):
+                    found |= self.readers(user.results[0])
+                else:
+                    found.add(position)
+            known = self._readers[value] = frozenset(found)
+        return known
+
+    def is_result(self, value: Value) -> bool:
+        """Whether the graph gives out the value, as it is or through transparent nodes."""
+        known = self._is_result.get(value)
+        if known is None:
+            users = self.graph.users.get(value, ())
+            known = value in self._results or any(
+                self.is_result(user.results[0])
+                for user in users
+                if self.is_transparent(self.position[user.results[0]])
+            )
+            self._is_result[value] = known
+        return known
+
+    def sources(self, position: int) -> frozenset[int]:
+        """Positions of the nodes that compute what a node reads, seen through transparent ones."""
+        known = self._sources.get(position)
+        if known is None:
+            known = frozenset(self._find_sources(self.nodes[position]))
+            self._sources[position] = known
+        return known
+
+    @cached_property
+    def _sources(self) -> dict[int, frozenset[int]]:
+        return {}
+
+    def _find_sources(self, node: Node) -> Iterator[int]:
+        for value in node.operands:
+            position = self.position.get(value)
+            if position is None:
+                continue
+            if self.is_transparent(position):
+                yield from self.sources(position)
+            else:
+                yield position
+
+    @cached_property
+    def updating(self) -> frozenset[int]:
+        """Elementwise nodes that serve nothing but new values of the state.
+
+        They run after the last reader of the old value; nothing earlier may take them in.
+        """
+        outputs = set(self.graph.outputs)
+        found: set[int] = set()
+        for position in range(len(self.nodes) - 1, -1, -1):
+            node = self.nodes[position]
+            if self.kinds[position] not in ("elementwise", "transparent"):
+                continue
+            users = [user for value in node.results for user in self.graph.users.get(value, ())]
+            serves = any(value in self._results for value in node.results) or bool(users)
+            if serves and outputs.isdisjoint(node.results):
+                positions = (self.position[user.results[0]] for user in users)
+                if all(user in found for user in positions):
+                    found.add(position)
+        return frozenset(found)
+
+    def _copied_by_readers(self) -> list[int]:
+        """Cheap nodes of several readers, each of which computes them from an operand in memory.
+
+        Only where no reader needs the result stored, and the operand's memory is held anyway.
+        """
+        return [
+            position
+            for position, node in enumerate(self.nodes)
+            if self.kinds[position] == "elementwise" and self._is_copied(node)
+        ]
+
+    def _is_copied(self, node: Node) -> bool:
+        (result,) = node.results
+        readers = self.readers(result)
+        if len(readers) < 2 or not is_cheap(node) or self.is_result(result):
+            return False
+        if any(self.kinds[reader] not in ("elementwise", "reduction") for reader in readers):
+            return False
+        wide = [value for value in node.operands if not self._is_small(value, result)]
+        return len(wide) == 1 and self._stays_in_memory(wide[0], node)
+
+    def _is_small(self, value: Value, beside: Value) -> bool:
+        """Whether the value is read through a broadcast of less than an eighth of its size."""
+        position = self.position.get(value)
+        while position is not None and is_view(self.nodes[position]):
+            node = self.nodes[position]
+            if not node.operands:
+                return True
+            value = node.operands[0]
+            position = self.position.get(value)
+        return value.type.size * 8 <= beside.type.size
+
+    def _stays_in_memory(self, value: Value, node: Node) -> bool:
+        """Whether the value is stored and lives at least as long as the node's result would."""
+        position = self.position.get(value)
+        if position is None:
+            return True
+        if self.kinds[position] in ("elementwise", "mover", "transparent"):
+            return False
+        own = self.position[node.results[0]]
+        others = self.readers(value) - {own}
+        last = max(self.readers(node.results[0]))
+        return any(
+            self.kinds[other] not in ("elementwise", "mover") or other >= last for other in others
+        )
+
+
+def _kind(node: Node) -> Kind:
+    record = get(node.op)
+    if is_view(node):
+        return "transparent"
+    if record.lower is None or node.op == "constant":
+        return "opaque"
+    if record.elementwise:
+        return "elementwise"
+    if record.contraction:
+        return "contraction"
+    if record.reduction:
+        return "reduction" if _folds_dimensions(node) else "window"
+    return "mover" if len(node.results) == 1 else "opaque"
+
+
+def _folds_dimensions(node: Node) -> bool:
+    return node.results[0].type.rank < node.operands[0].type.rank
+
+
+def folded_axes(node: Node) -> tuple[int, ...]:
+    """The dimensions that a reduction folds."""
+    found: tuple[int, ...] = node.attrs["axes"] if "axes" in node.attrs else (node.attrs["axis"],)
+    return found
