@@ -173,7 +173,7 @@ def test_only_float_arguments_have_gradients() -> None:
 
 def test_grad_returns_what_is_asked_for() -> None:
     function = graph("f", [value(3)], lambda b, x: [b.sum(x, (0,)), x])
-    attrs = {"argnums": (0,), "value": True, "aux": True}
+    attrs: dict[str, Any] = {"argnums": (0,), "value": True, "aux": True}
     node = make_node("grad", function.inputs, attrs, (function,))
     assert [v.shape for v in node.results] == [(), (3,), (3,)]
     with pytest.raises(ArgumentError, match="grad cannot be evaluated"):

@@ -106,7 +106,7 @@ def test_adaptive_windows_may_overlap() -> None:
 def test_infinity_stays_in_its_windows() -> None:
     x = np.zeros((1, 1, 1, 6), np.float32)
     x[..., 0] = np.inf
-    attrs = {
+    attrs: dict[str, Any] = {
         "kernel": (1, 2),
         "stride": (1, 2),
         "padding": (0, 0),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,7 +17,7 @@ from graphc.ops import make_node
 from graphc.ops.define import Sample
 
 
-def sort(values: np.ndarray, descending: bool = False) -> Sample:  # type: ignore[type-arg]
+def sort(values: Any, descending: bool = False) -> Sample:
     return Sample((values,), {"axis": 0, "descending": descending})
 
 

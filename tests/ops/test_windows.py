@@ -102,7 +102,7 @@ def test_windows_that_never_leave_the_input_have_no_conditions() -> None:
         ((7, 3, 3, 0, 2), 1, 2),
     ],
 )
-def test_ceil_mode(options: tuple[int, ...], floored: int, ceiled: int) -> None:
+def test_ceil_mode(options: tuple[int, int, int, int, int], floored: int, ceiled: int) -> None:
     assert output_extent(*options) == floored
     assert output_extent(*options, ceil_mode=True) == ceiled
 
