@@ -28,6 +28,8 @@ class _BatchNorm(Module):
         affine: bool = True,
         track_running_stats: bool = True,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.num_features = num_features
@@ -38,7 +40,7 @@ class _BatchNorm(Module):
         shape = (num_features,)
         ones, zeros = Parameter(shape, init.ones, dtype), Parameter(shape, init.zeros, dtype)
         self.register_parameter("weight", ones if affine else None)
-        self.register_parameter("bias", zeros if affine else None)
+        self.register_parameter("bias", zeros if affine and bias else None)
         storage = dtypes.get("float32" if dtype is None else dtype).numpy
         self.register_buffer("running_mean", np.zeros(shape, storage))
         self.register_buffer("running_var", np.ones(shape, storage))
@@ -81,7 +83,8 @@ class _BatchNorm(Module):
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
-            f"affine={self.affine}, track_running_stats={self.track_running_stats}"
+            f"affine={self.affine}, bias={_has_bias(self)}, "
+            f"track_running_stats={self.track_running_stats}"
         )
 
 
@@ -122,7 +125,10 @@ class LayerNorm(Module):
 
     def extra_repr(self) -> str:
         affine = self.elementwise_affine
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={affine}"
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={affine}, "
+            f"bias={_has_bias(self)}"
+        )
 
 
 class RMSNorm(Module):
@@ -160,6 +166,8 @@ class GroupNorm(Module):
         eps: float = 1e-5,
         affine: bool = True,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if num_groups < 1 or num_channels % num_groups:
@@ -173,13 +181,20 @@ class GroupNorm(Module):
         shape = (num_channels,)
         ones, zeros = Parameter(shape, init.ones, dtype), Parameter(shape, init.zeros, dtype)
         self.register_parameter("weight", ones if affine else None)
-        self.register_parameter("bias", zeros if affine else None)
+        self.register_parameter("bias", zeros if affine and bias else None)
 
     def forward(self, input: Any) -> Any:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        return (
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+            f"bias={_has_bias(self)}"
+        )
+
+
+def _has_bias(module: Module) -> bool:
+    return module._parameters["bias"] is not None
 
 
 def _as_shape(normalized_shape: Any) -> tuple[int, ...]:

@@ -39,6 +39,9 @@ from graphc.frontends.tracing.functional_creation import (
     zeros,
     zeros_like,
 )
+from graphc.frontends.tracing.functional_einsum import (
+    einsum,
+)
 from graphc.frontends.tracing.functional_elementwise import (
     abs,
     add,
@@ -258,6 +261,7 @@ __all__ = [
     "dropout2d",
     "dynamic_slice",
     "dynamic_update_slice",
+    "einsum",
     "elu",
     "embedding",
     "equal",

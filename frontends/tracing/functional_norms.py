@@ -77,7 +77,14 @@ def layer_norm(
     x = as_float(input)
     shape = _trailing("layer_norm", x, normalized_shape)
     operands, affine, rest = _affine("layer_norm", x, shape, weight, bias)
-    y = emit("layer_norm", x, *operands, axes=len(shape), eps=float(eps), affine=affine)
+    y = emit(
+        "layer_norm",
+        x,
+        *operands,
+        axes=tuple(range(x.ndim - len(shape), x.ndim)),
+        eps=float(eps),
+        affine=affine,
+    )
     return y if rest is None else add(y, rest)
 
 
@@ -90,7 +97,14 @@ def rms_norm(
     shape = _trailing("rms_norm", x, normalized_shape)
     operands, affine, _ = _affine("rms_norm", x, shape, weight, None)
     small = float(np.finfo(x.dtype.numpy).eps) if eps is None else float(eps)
-    return emit("rms_norm", x, *operands, axes=len(shape), eps=small, affine=affine)
+    return emit(
+        "rms_norm",
+        x,
+        *operands,
+        axes=tuple(range(x.ndim - len(shape), x.ndim)),
+        eps=small,
+        affine=affine,
+    )
 
 
 @face()

@@ -62,6 +62,10 @@ class Stateful(Protocol):
         """(full name, holder) of every parameter and buffer; a shared one comes once."""
         ...
 
+    def root(self) -> Stateful:
+        """The model that this one is a part of, or itself."""
+        ...
+
     def source_folder(self) -> str:
         """The folder of the file that defines the model."""
         ...

@@ -41,7 +41,10 @@ class Session:
 
         Where neither exists (a function of graphc traced as it is), the line that traces it.
         """
-        lines: list[Line | None] = [model_line(), self._layer_lines[-1] if self._layer_lines else None]
+        lines: list[Line | None] = [
+            model_line(),
+            self._layer_lines[-1] if self._layer_lines else None,
+        ]
         known = [line for line in lines if line is not None]
         nearest = user_line() if not known else None
         known += [nearest] if nearest else []
@@ -86,9 +89,10 @@ class Session:
 
     @contextmanager
     def inside(self, model: Stateful, made_at: Line | None) -> Iterator[None]:
-        """A call of a module: the outermost one's state gets its names here."""
-        if not self._layer_lines:
-            self.adopt(model)
+        """A call of a module; the state of the model that it is part of gets its names here."""
+        known = self._models and all(holder in self.names for _, holder in model.named_holders())
+        if not known:
+            self.adopt(model.root())
         self._layer_lines.append(made_at)
         try:
             yield
@@ -133,7 +137,7 @@ class Recorder(ABC):
 
     def read(self, holder: Holder) -> Tensor:
         """A state tensor's elements now."""
-        tensor = self.written.get(holder) or self.first_read(holder)
+        tensor = self.written[holder] if holder in self.written else self.first_read(holder)
         return tensor.held_by(holder)
 
     def write(self, holder: Holder, tensor: Tensor) -> None:

@@ -92,11 +92,11 @@ def defining_code(function: Any) -> CodeType | None:
 
 
 def folder_of(function: Callable[..., Any]) -> str:
-    """The folder of the file that defines a function; "" where there is none."""
+    """The folder of the file that defines a function, or that of the user's line."""
     code = defining_code(function)
-    if code is None or not os.path.isabs(code.co_filename):
-        return ""
-    return os.path.dirname(code.co_filename)
+    line = user_line()
+    file = code.co_filename if code and is_users(code.co_filename) else line.file if line else ""
+    return os.path.dirname(file) if os.path.isabs(file) else ""
 
 
 def located(error: Error, folder: str | None = None) -> Error:

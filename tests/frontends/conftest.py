@@ -1,0 +1,1 @@
+"""Makes helpers in this folder importable from its tests: `from traced import …`."""
