@@ -1,1 +1,11 @@
 """Makes helpers in this folder importable from every test: `from random_graphs import …`."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rewrite", action="store_true", help="rewrite the expected text of golden tests"
+    )

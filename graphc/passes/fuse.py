@@ -27,7 +27,7 @@ from graphc.ir import Graph, Node, Remark
 from graphc.passes.ancestry import Ancestry
 from graphc.passes.base import Pass
 from graphc.passes.fusion_facts import Facts
-from graphc.passes.grouping import assemble
+from graphc.passes.grouping import Draft, assemble, draft_groups
 from graphc.passes.growth import Growth
 from graphc.passes.rewrite import union
 
@@ -46,14 +46,16 @@ def fuse(graph: Graph) -> Graph:
     """The graph with its groups; the same object where nothing is grouped."""
     graph = _fuse_regions(graph)
     facts = Facts(graph)
-    groups = find_groups(facts)
-    if not groups:
+    growths = grow_groups(facts)
+    drafts = draft_groups(facts, growths)
+    if not drafts:
         return graph
-    return assemble(facts, groups).with_remarks(*_remarks(facts, groups))
+    refused = [remark for growth in reversed(growths) for remark in _refusals(facts, growth)]
+    return assemble(facts, drafts).with_remarks(*map(_made, drafts), *refused)
 
 
-def find_groups(facts: Facts) -> list[Growth]:
-    """Groups of two nodes and more, the last of the graph first."""
+def grow_groups(facts: Facts) -> list[Growth]:
+    """All groups, those of one node too, the last of the graph first."""
     ancestry = Ancestry(facts.nodes, facts.position)
     free = [kind != "transparent" for kind in facts.kinds]
     groups: list[Growth] = []
@@ -84,18 +86,16 @@ def _fuse_region_of(node: Node) -> Node:
     return node if same else replace(node, regions=regions)
 
 
-def _remarks(facts: Facts, groups: list[Growth]) -> list[Remark]:
+def _made(draft: Draft) -> Remark:
+    words = ", ".join(node.op for node in draft.nodes)
+    return Remark("fuse", f"joined {words}: {draft.group.describe()}", draft.source)
+
+
+def _refusals(facts: Facts, growth: Growth) -> list[Remark]:
+    root = facts.nodes[growth.root]
     remarks = []
-    for group in reversed(groups):
-        nodes = [facts.nodes[member] for member in group.members]
-        source = union(*(node.source for node in nodes))
-        words = ", ".join(node.op for node in nodes)
-        if len(nodes) > 1:
-            remarks.append(Remark("fuse", f"joined {words}: {group.describe()}", source))
-        for candidate, reason in group.refusals.items():
-            other = facts.nodes[candidate]
-            text = f"{other.op} not joined to {facts.nodes[group.root].op}: {reason}"
-            remarks.append(
-                Remark("fuse", text, union(other.source, facts.nodes[group.root].source))
-            )
+    for candidate, reason in sorted(growth.refusals.items()):
+        other = facts.nodes[candidate]
+        text = f"{other.op} not joined to {root.op}: {reason}"
+        remarks.append(Remark("fuse", text, union(other.source, root.source)))
     return remarks

@@ -16,10 +16,14 @@ from graphc.passes.rewrite import union
 _READ_THROUGH = frozenset({"broadcast", "slice", "iota", "constant"})
 
 
-def assemble(facts: Facts, groups: Sequence[Growth]) -> Graph:
+def draft_groups(facts: Facts, growths: Sequence[Growth]) -> list[Draft]:
+    """The groups of two nodes and more, in the order of the graph."""
+    drafts = (Draft(facts, growth) for growth in reversed(growths))
+    return [draft for draft in drafts if len(draft.nodes) > 1]
+
+
+def assemble(facts: Facts, drafts: Sequence[Draft]) -> Graph:
     """The graph in which each group is one node, in an order that respects all operands."""
-    drafts = [_Draft(facts, group) for group in groups]
-    drafts = [draft for draft in drafts if len(draft.nodes) > 1]
     grouped = {member for draft in drafts for member in draft.group.members}
     loose = _live_loose_nodes(facts, grouped, drafts)
     read = set(facts.graph.results)
@@ -30,7 +34,7 @@ def assemble(facts: Facts, groups: Sequence[Growth]) -> Graph:
     return replace(facts.graph, nodes=_ordered([*made, *rest]))
 
 
-def _live_loose_nodes(facts: Facts, grouped: set[int], drafts: Iterable[_Draft]) -> list[Node]:
+def _live_loose_nodes(facts: Facts, grouped: set[int], drafts: Iterable[Draft]) -> list[Node]:
     """The nodes in no group that a result, a group or another such node reads."""
     needed = set(facts.graph.results)
     needed.update(value for draft in drafts for value in draft.operands)
@@ -46,7 +50,7 @@ def _live_loose_nodes(facts: Facts, grouped: set[int], drafts: Iterable[_Draft])
 
 
 @dataclass
-class _Draft:
+class Draft:
     """A group on its way to a node: what its region holds and what it reads."""
 
     facts: Facts
@@ -54,17 +58,18 @@ class _Draft:
 
     def __post_init__(self) -> None:
         self._inside = set(self.group.members)
-        self._chosen: set[int] = set()
+        self._chosen: dict[int, None] = {}
         self._operands: dict[Value, None] = {}
         for member in self.group.members:
-            self._chosen.add(member)
             for value in self.facts.nodes[member].operands:
                 self._reach(value)
+            self._chosen[member] = None
 
     @property
     def nodes(self) -> list[Node]:
-        """All nodes of the region but plain views, in order."""
-        nodes = [self.facts.nodes[position] for position in sorted(self._chosen)]
+        """All nodes of the region but plain views: each transparent one before its first reader,
+        so that equal layers give equal regions."""
+        nodes = [self.facts.nodes[position] for position in self._chosen]
         return [node for node in nodes if not is_view(node)]
 
     @property
@@ -79,9 +84,9 @@ class _Draft:
         if position is None or not self._is_taken_in(position):
             self._operands[value] = None
         elif position not in self._chosen:
-            self._chosen.add(position)
             for operand in self.facts.nodes[position].operands:
                 self._reach(operand)
+            self._chosen[position] = None
 
     def _is_taken_in(self, position: int) -> bool:
         """Views are read through inside where they must be, or cost nothing there."""
@@ -106,24 +111,27 @@ class _Draft:
         """The `group` node; its results are the values that `read` holds."""
         formal = {value: Value(value.type, value.name) for value in self._operands}
         values = dict(formal)
-        inside = [self.facts.nodes[position] for position in sorted(self._chosen)]
+        inside = [self.facts.nodes[position] for position in self._chosen]
         copies = tuple(clone_node(node, values) for node in inside)
         members = [self.facts.nodes[position] for position in self.group.members]
         results = tuple(v for node in members for v in node.results if v in read)
-        name = _name(self.facts, self.group)
+        name = self._name
         outputs = tuple(values[value] for value in results)
         region = Graph(name, tuple(formal.values()), copies, outputs)
         attrs = Attributes({"name": name, "reason": self.group.describe()})
-        source = union(*(node.source for node in members))
-        return Node("group", self.operands, attrs, results, source, (region,))
+        return Node("group", self.operands, attrs, results, self.source, (region,))
 
+    @property
+    def source(self) -> tuple[str, ...]:
+        return union(*(node.source for node in self.nodes))
 
-def _name(facts: Facts, group: Growth) -> str:
-    """The main operator, then up to three others in the order of the graph."""
-    ops = [facts.nodes[member].op for member in group.members]
-    if group.main is not None:
-        ops.insert(0, facts.nodes[group.main].op)
-    return "_".join(list(dict.fromkeys(ops))[:4])
+    @property
+    def _name(self) -> str:
+        """The main operator, then up to three others in the order of the graph."""
+        ops = [node.op for node in self.nodes]
+        if self.group.main is not None:
+            ops.insert(0, self.facts.nodes[self.group.main].op)
+        return "_".join(list(dict.fromkeys(ops))[:4])
 
 
 def _ordered(nodes: Sequence[tuple[int, Node]]) -> tuple[Node, ...]:
