@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -54,6 +55,16 @@ class Module:
             _owner=None,
         )
         return module
+
+    def __deepcopy__(self: Self, memo: dict[int, Any]) -> Self:
+        """A module with arrays of its own, whose parts belong to it."""
+        twin: Self = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        parts = {name: part for name, part in self.__dict__.items() if name != "_owner"}
+        twin.__dict__.update(copy.deepcopy(parts, memo))
+        for child in twin.children():
+            child.__dict__["_owner"] = weakref.ref(twin)
+        return twin
 
     # Registers
 

@@ -43,7 +43,8 @@ def as_tensor(x: ArrayLike, dtype: DType | None = None) -> Tensor:
     if isinstance(x, Holder):
         return current().read(x)
     if is_weak(x):
-        return current().constant(literal(x, dtype or default_type(x)))
+        row = dtype or default_type(x)
+        return cast(current().constant(literal(x, get(row.arithmetic))), row)
     return current().constant(_as_array(x))
 
 

@@ -1,4 +1,7 @@
-"""Activation functions, with the names and defaults of torch.nn.functional."""
+"""Activation functions, with the names and defaults of torch.nn.functional.
+
+`inplace` is taken and ignored: values never change, and memory is planned by the compiler.
+"""
 
 from __future__ import annotations
 
@@ -28,19 +31,19 @@ from graphc.frontends.tracing.tensor import Tensor
 
 
 @face()
-def relu(input: ArrayLike) -> Tensor:
+def relu(input: ArrayLike, inplace: bool = False) -> Tensor:
     """max(x, 0); NaN stays NaN."""
     tensor = as_tensor(input)
     return emit("relu", tensor) if tensor.dtype.is_float else maximum(tensor, 0)
 
 
 @face()
-def relu6(input: ArrayLike) -> Tensor:
+def relu6(input: ArrayLike, inplace: bool = False) -> Tensor:
     return clip(as_float(input), 0.0, 6.0)
 
 
 @face()
-def leaky_relu(input: ArrayLike, negative_slope: float = 0.01) -> Tensor:
+def leaky_relu(input: ArrayLike, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, else negative_slope x."""
     return emit("leaky_relu", as_float(input), slope=float(negative_slope))
 
@@ -55,13 +58,13 @@ def prelu(input: ArrayLike, weight: ArrayLike) -> Tensor:
 
 
 @face()
-def elu(input: ArrayLike, alpha: float = 1.0) -> Tensor:
+def elu(input: ArrayLike, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha (exp(x) - 1)."""
     return emit("elu", as_float(input), alpha=float(alpha))
 
 
 @face()
-def selu(input: ArrayLike) -> Tensor:
+def selu(input: ArrayLike, inplace: bool = False) -> Tensor:
     """Klambauer et al. 2017, "Self-Normalizing Neural Networks": scale elu(x, alpha)."""
     alpha, scale = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
     return multiply(elu(input, alpha), scale)
@@ -76,13 +79,13 @@ def gelu(input: ArrayLike, approximate: str = "none") -> Tensor:
 
 
 @face()
-def silu(input: ArrayLike) -> Tensor:
+def silu(input: ArrayLike, inplace: bool = False) -> Tensor:
     """x sigmoid(x)."""
     return emit("silu", as_float(input))
 
 
 @face()
-def mish(input: ArrayLike) -> Tensor:
+def mish(input: ArrayLike, inplace: bool = False) -> Tensor:
     """x tanh(softplus(x))."""
     tensor = as_float(input)
     return multiply(tensor, tanh(softplus(tensor)))
@@ -112,18 +115,20 @@ def tanh(input: ArrayLike) -> Tensor:
 
 
 @face()
-def hardtanh(input: ArrayLike, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+def hardtanh(
+    input: ArrayLike, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Tensor:
     return clip(as_float(input), min_val, max_val)
 
 
 @face()
-def hardsigmoid(input: ArrayLike) -> Tensor:
+def hardsigmoid(input: ArrayLike, inplace: bool = False) -> Tensor:
     """clip(x + 3, 0, 6) / 6."""
     return divide(relu6(add(as_float(input), 3.0)), 6.0)
 
 
 @face()
-def hardswish(input: ArrayLike) -> Tensor:
+def hardswish(input: ArrayLike, inplace: bool = False) -> Tensor:
     tensor = as_float(input)
     return multiply(tensor, hardsigmoid(tensor))
 
@@ -135,7 +140,7 @@ def softsign(input: ArrayLike) -> Tensor:
 
 
 @face()
-def celu(input: ArrayLike, alpha: float = 1.0) -> Tensor:
+def celu(input: ArrayLike, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """max(x, 0) + min(alpha (exp(x / alpha) - 1), 0)."""
     tensor = as_float(input)
     below = minimum(multiply(expm1(divide(tensor, alpha)), alpha), 0.0)

@@ -41,6 +41,7 @@ def trace(fn: Callable[..., Any], *specs: Any) -> Graph:
     An argument may be a nested tuple, list or dict of Specs; arrays stand for their own Specs.
     Raises ShapeError, DTypeError or TraceError that name the line at fault.
 
+    >>> from graphc import Spec
     >>> print(trace(lambda x: x + 1, Spec((2,))).outputs[0].type)
     f32[2]
     """

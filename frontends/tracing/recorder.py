@@ -68,7 +68,12 @@ class Session:
                 self._enter(name, holder)
 
     def _enter(self, name: str, holder: Holder) -> None:
-        if name in self.holders or name == "key":
+        if name == "key":
+            raise TraceError(
+                "state tensor 'key' of the model has the name of the key of random numbers; "
+                "rename that attribute"
+            )
+        if name in self.holders:
             raise TraceError(
                 f"state tensor {name!r} exists twice in this program; "
                 "put its models into one nn.Module, as attributes"

@@ -98,6 +98,12 @@ class Slot:
         self._locked = True
         return int(self._base.ctypes.data)
 
+    def __deepcopy__(self, memo: Any) -> Slot:
+        """A slot with memory of its own, which no program holds."""
+        twin = Slot(self.array)
+        twin.set_order(self._order)
+        return twin
+
     def write(self, elements: Any) -> None:
         """Set all elements, in place. Raises StateError for another shape or kind of number."""
         source = np.asarray(elements)

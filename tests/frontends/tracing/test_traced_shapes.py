@@ -135,4 +135,4 @@ def test_products():
 def test_errors_name_what_was_given_and_the_line(function, error, text):
     with pytest.raises(error, match=text) as raised:
         graphc.trace(function, graphc.Spec((2, 3, 4)))
-    assert "(test_shapes.py:" in str(raised.value)
+    assert "(test_traced_shapes.py:" in str(raised.value)

@@ -167,7 +167,7 @@ def test_fractional_functions_and_division_of_integers_give_float32():
 
 
 def test_unsigned_with_signed_is_an_error_that_names_the_line():
-    with pytest.raises(DTypeError, match=r"uint32 and int32.*\(test_elementwise.py:\d+\)"):
+    with pytest.raises(DTypeError, match=r"uint32 and int32.*\(test_traced_elementwise.py:\d+\)"):
         graphc.trace(F.add, graphc.Spec((2,), "uint32"), graphc.Spec((2,), "int32"))
 
 

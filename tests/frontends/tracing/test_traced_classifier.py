@@ -47,7 +47,7 @@ def test_linear_relu_cross_entropy_against_numpy():
 def test_every_node_has_the_line_of_the_model():
     traced = trace_program(Classifier(), [graphc.Spec((5, 3))])
     lines = {node.source for node in traced.graph.nodes}
-    assert all(line.startswith("test_thin_path.py:") for source in lines for line in source)
+    assert all(line.startswith("test_traced_classifier.py:") for source in lines for line in source)
     relu = next(node for node in traced.graph.nodes if node.op == "relu")
     assert len(relu.source) == 1
     product = next(node for node in traced.graph.nodes if node.op == "matmul")

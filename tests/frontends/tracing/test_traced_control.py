@@ -157,4 +157,4 @@ def test_random_numbers_in_branches_and_inner_scans():
 def test_errors_name_what_was_given_and_the_line(function, error, text):
     with pytest.raises(error, match=text) as raised:
         graphc.trace(function, graphc.Spec((5, 3)))
-    assert "(test_control.py:" in str(raised.value)
+    assert "(test_traced_control.py:" in str(raised.value)

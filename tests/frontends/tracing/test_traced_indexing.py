@@ -119,4 +119,4 @@ def test_a_loop_over_a_tensor_unrolls():
 def test_errors_name_what_was_given_and_the_line(function, error, text):
     with pytest.raises(error, match=text) as raised:
         graphc.trace(function, graphc.Spec((4, 5, 6)), graphc.Spec((), "int32"))
-    assert "(test_indexing.py:" in str(raised.value)
+    assert "(test_traced_indexing.py:" in str(raised.value)

@@ -160,4 +160,4 @@ def test_through_scan_and_cond():
 def test_errors_name_what_was_given_and_the_line(function, error, text):
     with pytest.raises(error, match=text) as raised:
         graphc.trace(function, graphc.Spec((3, 4)), graphc.Spec((3,), "int64"))
-    assert "(test_gradients.py:" in str(raised.value)
+    assert "(test_traced_gradients.py:" in str(raised.value)
