@@ -1,6 +1,7 @@
 """What a trace holds: names, lines, state, updates; and what Python cannot be traced."""
 
 import functools
+import os
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import graphc.functional as F
 from graphc import nn
 from graphc.errors import ArgumentError, ShapeError, TraceError
 from graphc.frontends.tracing import trace_program
+from graphc.frontends.tracing.source import is_users
 
 S = graphc.Spec((2, 3))
 
@@ -229,3 +231,11 @@ def test_a_module_on_arrays_sees_their_elements():
     model = Branching()
     assert model(np.float32([1, 2])).tolist() == [2, 4]
     assert model(np.float32([-1, -2])).tolist() == [-2, -3]
+
+
+def test_ready_models_count_as_a_users_files():
+    package = os.path.dirname(graphc.__file__)
+    assert is_users(os.path.join(package, "models", "mlp.py"))
+    assert not is_users(os.path.join(package, "frontends", "nn", "linear.py"))
+    assert not is_users(os.path.realpath(os.path.join(package, "frontends", "nn", "linear.py")))
+    assert is_users(__file__)
