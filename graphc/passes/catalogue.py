@@ -11,8 +11,9 @@ from graphc.passes.dce import Dce
 from graphc.passes.decompose import Decompose
 from graphc.passes.fold import Fold
 from graphc.passes.fuse import Fuse
+from graphc.passes.recognise import Recognise
 from graphc.passes.simplify import Simplify
 
-_KINDS: tuple[type[Pass], ...] = (Autodiff, Cse, Dce, Decompose, Fold, Fuse, Simplify)
+_KINDS: tuple[type[Pass], ...] = (Autodiff, Cse, Dce, Decompose, Fold, Fuse, Recognise, Simplify)
 
 PASSES: Mapping[str, type[Pass]] = {kind.name: kind for kind in _KINDS}

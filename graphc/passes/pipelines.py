@@ -1,4 +1,10 @@
-"""The passes in their order."""
+"""The passes in their order; a constraint on the order stands on its line.
+
+DIFFERENTIATE   until no `grad` node is left
+OPTIMIZE        everything else before fuse
+FUSE            groups alone
+DEFAULT         all three; UNFUSED leaves out recognise and fuse
+"""
 
 from __future__ import annotations
 
@@ -9,24 +15,32 @@ from graphc.passes.dce import Dce
 from graphc.passes.decompose import Decompose
 from graphc.passes.fold import Fold
 from graphc.passes.fuse import Fuse
+from graphc.passes.recognise import Recognise
 from graphc.passes.simplify import Simplify
 
 DIFFERENTIATE: Pipeline = (
-    Simplify(),
-    Decompose(lacking="vjp"),
+    Simplify(),  # before recognise: it looks for simplified forms
+    Recognise(),  # before autodiff: afterwards it would have to match differentiated composites
+    Decompose(lacking="vjp"),  # after recognise, which makes composites
     Autodiff(),
 )
 
 OPTIMIZE: Pipeline = (
+    Dce(),  # before all else: vjp rules leave what nobody asked for
     Simplify(differentiated=True),
     Fold(),
-    Decompose(lacking="lowering"),
+    Decompose(lacking="lowering"),  # after the rules on composites, before those on their parts
     Simplify(differentiated=True),
-    Cse(),
+    Cse(),  # the forward and the backward halves of a composite share their statistics
     Dce(),
 )
 
-FUSE: Pipeline = (Fuse(),)
+FUSE: Pipeline = (
+    Fuse(),  # last: nothing after it may look at single nodes
+)
 
 DEFAULT: Pipeline = DIFFERENTIATE + OPTIMIZE + FUSE
-UNFUSED: Pipeline = DIFFERENTIATE + OPTIMIZE
+
+UNFUSED: Pipeline = tuple(
+    step for step in DIFFERENTIATE + OPTIMIZE if not isinstance(step, Recognise)
+)

@@ -1,0 +1,74 @@
+"""Composites written in primitives become one node each, before they are differentiated.
+
+    before  %2: f32[8] = max(%x) {axes=(1,)}                 # net.py:7
+            …
+            %9: f32[8,10] = div(%6, %8)                      # net.py:7
+    after   %9: f32[8,10] = softmax(%x) {axis=1}             # net.py:7
+
+A composite has a stable formula, a derivative of its own that needs just its results, and later a
+kernel. It changes the order of operations, hence last bits: only this pass and split_scan may.
+The rules stand in softmax_rules.py and normalisation_rules.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from graphc.ir import Graph
+from graphc.passes.base import Pass
+from graphc.passes.dce import remove_dead
+from graphc.passes.finding import finding_rule
+from graphc.passes.normalisation_rules import find_parameter, find_scaled
+from graphc.passes.rewrite import Rule, Rules, rewrite
+from graphc.passes.softmax_rules import (
+    find_class_sum,
+    find_gathered_class,
+    find_log_softmax,
+    find_logsumexp,
+    find_shifted_logsumexp,
+    find_softmax,
+)
+
+# The operator of a composite's last node, and what finds it; the first that does wins.
+SOFTMAX = (
+    ("div", find_softmax),
+    ("log", find_logsumexp),
+    ("add", find_shifted_logsumexp),
+    ("sub", find_log_softmax),
+)
+CROSS_ENTROPY = (
+    ("sum", find_class_sum),
+    ("gather_elements", find_gathered_class),
+)
+NORMALISATIONS = (
+    ("mul", find_scaled),
+    ("div", find_scaled),
+    ("mul", find_parameter),
+    ("add", find_parameter),
+)
+
+
+@dataclass(frozen=True)
+class Recognise(Pass):
+    """Find composites in primitives, families by option."""
+
+    name: ClassVar[str] = "recognise"
+    softmax: bool = True
+    cross_entropy: bool = True
+    normalisations: bool = True
+
+    def run(self, graph: Graph) -> Graph:
+        return remove_dead(rewrite(graph, self._rules()))
+
+    def _rules(self) -> Rules:
+        families = (
+            (self.softmax, SOFTMAX),
+            (self.cross_entropy, CROSS_ENTROPY),
+            (self.normalisations, NORMALISATIONS),
+        )
+        rules: dict[str, list[Rule]] = {}
+        for wanted, family in families:
+            for op, find in family if wanted else ():
+                rules.setdefault(op, []).append(finding_rule(find))
+        return rules
