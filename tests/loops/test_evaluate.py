@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from kernel_samples import SAMPLES, floats, loop, out, product, sample, tiled_product
 from numpy.typing import NDArray
+from random_kernels import random_kernel
 from scalar_oracle import run as run_scalars
 
 from graphc.dtypes import bool_, float32, int64
@@ -62,6 +63,17 @@ def test_kernels_equal_plain_loops(
         if buffer.dtype.is_float:
             numbers = ~np.isnan(wanted)
             np.testing.assert_array_equal(np.signbit(got)[numbers], np.signbit(wanted)[numbers])
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_kernels_equal_plain_loops(seed: int) -> None:
+    kernel, arrays = random_kernel(seed)
+    expected = copies(arrays)
+    with np.errstate(all="ignore"):
+        run_scalars(kernel, expected)
+    run_kernel(kernel, arrays)
+    for buffer in kernel.buffers:
+        np.testing.assert_array_equal(arrays[buffer.name], expected[buffer.name])
 
 
 def test_tiles_do_not_change_a_bit() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from kernel_samples import SAMPLES, floats, loop, out, sample
 from numpy.typing import NDArray
+from random_kernels import random_kernel
 
 from graphc.backends.cuda.source import Source, cuda_source, emit
 from graphc.dtypes import float32
@@ -89,6 +91,7 @@ def test_an_operation_without_a_form_is_an_error() -> None:
 
 
 KERNELS = SAMPLES | {"two_phases": two_phases}
+KERNELS |= {f"random {seed}": partial(random_kernel, seed) for seed in range(60)}
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +105,9 @@ def compiled(
 
 
 def laid_out(array: Array, buffer: Buffer) -> Array:
-    """An array's elements as they lie in memory."""
+    """A copy of an array's elements as they lie in memory."""
     order = buffer.order or range(array.ndim)
-    return np.ascontiguousarray(array.transpose(order)).reshape(-1)
+    return np.array(array.transpose(order), order="C").reshape(-1)
 
 
 def bits(array: Array) -> Array:
