@@ -96,7 +96,7 @@ def exp_rest(r: Value) -> Value:
 
 
 def exp(x: Value) -> Value:
-    """e^x. At most 1.1 ulp."""
+    """e^x. At most 1 ulp."""
     n, r = reduce_exponent(clamp(x, *CONSTANTS[x.dtype].exp_range))
     return scale(exp_rest(r) + 1.0, n)
 

@@ -140,7 +140,7 @@ def of_quadrant(quadrant: Value, even: Value, odd: Value, x: Value) -> Value:
 
 
 def sin(x: Value) -> Value:
-    """At most 1.5 ulp, for every finite x."""
+    """At most 0.9 ulp, 1.6 without fma, for every finite x."""
     layout = FORMATS[x.dtype]
     quadrant, sine, cosine = sin_and_cos(x)
     result = of_quadrant(quadrant, sine, cosine, x)
@@ -148,6 +148,6 @@ def sin(x: Value) -> Value:
 
 
 def cos(x: Value) -> Value:
-    """At most 1.5 ulp, for every finite x: sin of the next quadrant."""
+    """At most 0.9 ulp, 1.6 without fma, for every finite x: sin of the next quadrant."""
     quadrant, sine, cosine = sin_and_cos(x)
     return of_quadrant(quadrant + 1, sine, cosine, x)
