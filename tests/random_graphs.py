@@ -393,6 +393,14 @@ def _gather(m: _Maker) -> None:
     m.builder.op("gather", x, _indices(m, x.shape[axis], (2, 3)), axis=axis)
 
 
+def _gather_at_run_time(m: _Maker) -> None:
+    """Indices that follow from an input, all within the dimension."""
+    b, x, n = m.builder, m.pick(_ranked), m.pick(dtype=int32)
+    axis = m.integer(0, x.type.rank)
+    index = b.op("clamp", n, min=0, max=max(0, x.shape[axis] - 1))
+    b.op("gather", x, index, axis=axis)
+
+
 def _gather_elements(m: _Maker) -> None:
     x = m.pick(_ranked)
     axis = m.integer(0, x.type.rank)
@@ -480,6 +488,16 @@ _RECIPES: tuple[Callable[[_Maker], None], ...] = (
     *_COMMON,
     *(_positive, _jump, _divide, _power, _select, _rectify, _clamp, _mix_integers, _cast),
     *(_slice, _pad, _concat, _flip, _argmax, _accumulate, _sort, _product, _product),
-    *(_convolve, _pool, _average, _gather, _gather_elements, _scatter, _normalise, _composite),
+    *(
+        _convolve,
+        _pool,
+        _average,
+        _gather,
+        _gather_at_run_time,
+        _gather_elements,
+        _scatter,
+        _normalise,
+        _composite,
+    ),
     *(_draw, _count, _loop, _branch),
 )

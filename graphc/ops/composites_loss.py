@@ -15,6 +15,7 @@ from graphc.ops import numerics
 from graphc.ops.build import Builder
 from graphc.ops.composites_softmax import log_softmax_meaning
 from graphc.ops.define import Sample, define
+from graphc.ops.indexing import outside
 from graphc.ops.loss_terms import (
     REDUCTIONS,
     Loss,
@@ -186,6 +187,14 @@ def cross_entropy_vjp(b: Builder, node: Node, cotangents: Cotangents) -> Cotange
     return found if loss.weight is None else [*found, loss.weight_cotangent(dy)]
 
 
+def cross_entropy_fault(b: Builder, node: Node) -> Value:
+    """Some target is no class, nor `ignore_index`."""
+    loss = ClassLoss(b, node)
+    ignored = b.compare("eq", loss.target, b.like(node.attrs["ignore_index"], loss.target))
+    counted = b.where(ignored, b.like(0, loss.target), loss.target)
+    return outside(b, counted, loss.classes)
+
+
 @numerics.widened
 def cross_entropy_meaning(
     logits: NumpyArray,
@@ -252,6 +261,7 @@ define(
     meaning=cross_entropy_meaning,
     vjp=cross_entropy_vjp,
     decompose=lambda b, node: (ClassLoss(b, node).reduced(),),
+    fault=cross_entropy_fault,
     samples=cross_entropy_samples,
     reduction=True,
 )

@@ -9,11 +9,24 @@ from graphc.passes.base import Pass
 from graphc.passes.cse import Cse
 from graphc.passes.dce import Dce
 from graphc.passes.decompose import Decompose
+from graphc.passes.faults import Faults
 from graphc.passes.fold import Fold
 from graphc.passes.fuse import Fuse
 from graphc.passes.recognise import Recognise
 from graphc.passes.simplify import Simplify
+from graphc.passes.split_reductions import SplitReductions
 
-_KINDS: tuple[type[Pass], ...] = (Autodiff, Cse, Dce, Decompose, Fold, Fuse, Recognise, Simplify)
+_KINDS: tuple[type[Pass], ...] = (
+    Autodiff,
+    Cse,
+    Dce,
+    Decompose,
+    Faults,
+    Fold,
+    Fuse,
+    Recognise,
+    Simplify,
+    SplitReductions,
+)
 
 PASSES: Mapping[str, type[Pass]] = {kind.name: kind for kind in _KINDS}

@@ -12,6 +12,8 @@ A weight and a bias that follow are taken in one by one.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from graphc.ir import Node, Value
 from graphc.passes.finding import Finder, Spread, Write, both_ways
@@ -101,12 +103,13 @@ def find_parameter(finder: Finder, node: Node) -> Write | None:
 def _with_parameter(finder: Finder, norm: Node, parameter: Value, kind: str) -> Write | None:
     """The normalisation with one more parameter, read at the dimensions it is for."""
     x = norm.operands[0]
-    dims: tuple[int, ...] = norm.attrs["axes"] if "axes" in norm.attrs else (1,)
+    attrs: Mapping[str, Any] = norm.attrs
+    dims: tuple[int, ...] = attrs.get("axes", (1,))
     spread = finder.whole(parameter)
     shape = tuple(x.shape[dim] for dim in dims)
     wide = tuple(dim for dim in dims if x.shape[dim] != 1)
     if spread.read_dims != wide or spread.value.type.size != math.prod(shape):
         return None
-    attrs = {**norm.attrs, "affine": kind}
+    with_parameter = {**attrs, "affine": kind}
     value = spread.value
-    return lambda b: b.emit(norm.op, (*norm.operands, b.reshape(value, shape)), attrs)[0]
+    return lambda b: b.emit(norm.op, (*norm.operands, b.reshape(value, shape)), with_parameter)[0]

@@ -13,10 +13,12 @@ from graphc.passes.base import Pipeline
 from graphc.passes.cse import Cse
 from graphc.passes.dce import Dce
 from graphc.passes.decompose import Decompose
+from graphc.passes.faults import Faults
 from graphc.passes.fold import Fold
 from graphc.passes.fuse import Fuse
 from graphc.passes.recognise import Recognise
 from graphc.passes.simplify import Simplify
+from graphc.passes.split_reductions import SplitReductions
 
 DIFFERENTIATE: Pipeline = (
     Simplify(),  # before recognise: it looks for simplified forms
@@ -26,10 +28,12 @@ DIFFERENTIATE: Pipeline = (
 )
 
 OPTIMIZE: Pipeline = (
-    Dce(),  # before all else: vjp rules leave what nobody asked for
+    Dce(),  # before faults: nothing is checked that nobody asked for
+    Faults(),  # after autodiff, before composites are opened: the user's operators are checked
     Simplify(differentiated=True),
     Fold(),
     Decompose(lacking="lowering"),  # after the rules on composites, before those on their parts
+    SplitReductions(),  # after composites are opened, which have reductions inside
     Simplify(differentiated=True),
     Cse(),  # the forward and the backward halves of a composite share their statistics
     Dce(),

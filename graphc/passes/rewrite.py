@@ -69,6 +69,11 @@ class Rewriter(Builder):
         position = self._positions.get(value)
         return None if position is None else self.nodes[position]
 
+    def take(self, node: Node) -> None:
+        """Append a node as it is, neither rewritten nor merged; later equal ones become it."""
+        self._placed.setdefault(self._key(node), len(self.nodes))
+        self._append(node)
+
     def emit(
         self,
         op: str,
@@ -138,6 +143,9 @@ class Rewriter(Builder):
             position = self._placed.setdefault(key, len(self.nodes))
             if position != len(self.nodes):
                 return self._merge(position, node)
+        return self._append(node)
+
+    def _append(self, node: Node) -> tuple[Value, ...]:
         for value in node.results:
             self._positions[value] = len(self.nodes)
         self.nodes.append(node)

@@ -35,9 +35,9 @@ class Route:
 
     @property
     def regroups(self) -> bool:
-        """Whether dimensions are merged or split in between, which costs divisions to index."""
+        """Whether dimensions are merged in between, so that an index there costs divisions."""
         return any(
-            view.op == "reshape" and _wide(view.result.shape) != _wide(view.operands[0].shape)
+            view.op == "reshape" and _merges(view.operands[0].shape, view.result.shape)
             for view in self.views
         )
 
@@ -55,6 +55,22 @@ class Route:
             return False
         wide = [(d, label) for d, label in enumerate(labels) if label is not None]
         return all(d == label or self.value.shape[label] == 1 for d, label in wide)
+
+
+def _merges(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
+    """Whether some dimension after a reshape counts over several dimensions before it.
+
+    >>> _merges((64, 3), (8, 8, 3)), _merges((8, 8, 3), (64, 3))
+    (False, True)
+    """
+    left, right = list(_wide(before)), list(_wide(after))
+    while left and right:
+        run, target = right.pop(), left.pop()
+        while run < target and right:
+            run *= right.pop()
+        if run != target:
+            return True
+    return False
 
 
 def _wide(shape: tuple[int, ...]) -> tuple[int, ...]:

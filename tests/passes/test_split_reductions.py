@@ -1,0 +1,82 @@
+"""Reductions in two steps: which are split, into what, and their values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from graphc import dtypes
+from graphc.ir import Graph, TensorType, Value
+from graphc.ops import Builder
+from graphc.ops.evaluate import evaluate
+from graphc.ops.verify import verify
+from graphc.passes.base import run_pipeline
+from graphc.passes.pipeline_text import parse_pipeline
+from graphc.passes.split_reductions import SplitReductions
+
+
+def fold(op: str, shape: tuple[int, ...], axes: tuple[int, ...]) -> Graph:
+    b = Builder(("net.py:1",))
+    x = Value(TensorType(shape, dtypes.float64), "x")
+    result = b.op(op, b.mul(x, x), axes=axes)
+    return Graph("f", (x,), tuple(b.nodes), (result,))
+
+
+def shapes(graph: Graph) -> list[str]:
+    return [f"{node.op} {list(node.results[0].shape)}" for node in graph.nodes if node.op != "mul"]
+
+
+SPLIT = {
+    "everything": (((4096, 8), (0, 1)), ["reshape [64, 64, 8]", "sum [64]", "sum []"]),
+    "the batch is the chunks": (((64, 16, 8, 8), (0, 2, 3)), ["sum [64, 16]", "sum [16]"]),
+    "one dimension": (((8192,), (0,)), ["reshape [64, 128]", "sum [64]", "sum []"]),
+    "a second dimension": (((3, 8192), (0, 1)), ["reshape [3, 64, 128]", "sum [64]", "sum []"]),
+    "columns": (((6000, 5), (0,)), ["reshape [60, 100, 5]", "sum [60, 5]", "sum [5]"]),
+}
+
+
+@pytest.mark.parametrize(("case", "expected"), SPLIT.values(), ids=SPLIT.keys())
+def test_split(case: tuple[tuple[int, ...], tuple[int, ...]], expected: list[str]) -> None:
+    graph = fold("sum", *case)
+    after = SplitReductions().run(graph)
+    verify(after)
+    assert shapes(after) == expected
+    x = np.random.default_rng(0).normal(size=case[0])
+    np.testing.assert_allclose(evaluate(after, (x,))[0][0], evaluate(graph, (x,))[0][0])
+    assert SplitReductions().run(after) is after
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((512, 16), (0,)),  # not many elements
+        ((4096, 300), (0,)),  # many results
+        ((16, 65536), (1,)),  # rows
+        ((5003,), (0,)),  # a prime
+        ((0, 8192), (0, 1)),  # nothing
+    ],
+)
+def test_left_whole(shape: tuple[int, ...], axes: tuple[int, ...]) -> None:
+    graph = fold("sum", shape, axes)
+    assert SplitReductions().run(graph) is graph
+
+
+def test_a_long_product_is_split() -> None:
+    a, b = (Value(TensorType(shape, dtypes.float64)) for shape in ((3, 8192), (8192, 5)))
+    builder = Builder()
+    result = builder.matmul(a, b)
+    graph = Graph("f", (a, b), tuple(builder.nodes), (result,))
+    after = SplitReductions().run(graph)
+    verify(after)
+    assert shapes(after)[-2:] == ["matmul [8, 3, 5]", "sum [3, 5]"]
+    random = np.random.default_rng(0)
+    arrays = random.normal(size=a.shape), random.normal(size=b.shape)
+    np.testing.assert_allclose(evaluate(after, arrays)[0][0], evaluate(graph, arrays)[0][0])
+
+
+def test_what_is_folded_is_still_computed_on_the_way() -> None:
+    """A reshape that splits a dimension is no obstacle to fusion."""
+    graph = fold("sum", (4096, 8), (0, 1))
+    after = run_pipeline(graph, parse_pipeline("split_reductions,fuse"), ())
+    inside = [[n.op for n in node.regions[0].nodes] for node in after.nodes if node.regions]
+    assert inside == [["mul", "reshape", "sum"]]
