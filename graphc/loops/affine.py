@@ -41,6 +41,7 @@ from graphc.loops.expressions import (
 from graphc.loops.intervals import Interval, call_interval, literal_interval, whole
 
 Ranges = Mapping[str, Interval]
+SIZE_LIMIT = 200
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,16 @@ class Affine:
     @property
     def variables(self) -> frozenset[str]:
         return frozenset().union(*(free_variables(atom) for atom, _ in self.terms))
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the atoms have more than SIZE_LIMIT parts."""
+        waiting = [atom for atom, _ in self.terms]
+        for _ in range(SIZE_LIMIT):
+            if not waiting:
+                return False
+            waiting.extend(children(waiting.pop()))
+        return bool(waiting)
 
     @property
     def expr(self) -> Expr:
@@ -134,32 +145,39 @@ class Bounds:
     """What is known of an expression's value, from the ranges of variables and assumed facts.
 
     A fact is an upper bound of a sum of terms; `assume` reads them from conditions. Expressions
-    that are no sums are atoms here, so that a guard on `x[i]` bounds `x[i]`.
+    that are no sums are atoms here, so that a guard on `x[i]` bounds `x[i]`. `definitions` gives
+    what let-bound variables are sums of. Forms of more than SIZE_LIMIT parts stay one atom, so
+    that no nest of quotients grows without bound.
     """
 
     def __init__(
         self,
         ranges: Ranges,
         conditions: Iterable[Expr] = (),
+        definitions: Mapping[str, Affine] | None = None,
         trusting: bool = False,
     ) -> None:
         self.ranges = ranges
+        self.definitions = definitions or {}
         self.trusting = trusting
         self._most: dict[tuple[tuple[Expr, int], ...], int] = {}
-        self._intervals: dict[int, tuple[Expr, Interval]] = {}
+        self._within: dict[Expr, Interval] = {}
+        self._intervals: dict[Expr, Interval] = {}
+        self._quotients: dict[Expr, Affine] = {}
         for condition in conditions:
             self._assume(condition)
             self._intervals.clear()
+            self._quotients.clear()
 
     def interval(self, expr: Expr) -> Interval:
-        known = self._intervals.get(id(expr))
-        if known is None:
-            known = (expr, self._bound(expr))
-            self._intervals[id(expr)] = known
-        return known[1]
+        if expr not in self._intervals:
+            self._intervals[expr] = self._bound(expr)
+        return self._intervals[expr]
 
     def _bound(self, expr: Expr) -> Interval:
         found = self._structural(expr)
+        if expr in self._within:
+            found = found.meet(self._within[expr])
         if expr.dtype == int64 and not isinstance(expr, Literal):
             return found.meet(self._bound_of_sum(self.affine(expr), expr))
         return found
@@ -196,6 +214,8 @@ class Bounds:
         match expr:
             case Literal(value=value):
                 return Affine(int(value))
+            case Variable(name=name, dtype=dtype) if name in self.definitions and dtype == int64:
+                return self.definitions[name]
             case Call(op="add", args=(a, b)):
                 return self.affine(a).plus(self.affine(b))
             case Call(op="sub", args=(a, b)):
@@ -205,7 +225,9 @@ class Bounds:
             case Call(op="mul", args=(a, b)):
                 return self._product(expr, self.affine(a), self.affine(b))
             case Call(op="floordiv" | "mod", args=(a, Literal(value=value))) if value > 0:
-                return self._division(expr, a, int(value))
+                if expr not in self._quotients:
+                    self._quotients[expr] = self._division(expr, a, int(value))
+                return self._quotients[expr]
             case _:
                 return Affine(0, ((expr, 1),))
 
@@ -219,6 +241,8 @@ class Bounds:
     def _division(self, expr: Call, argument: Expr, divisor: int) -> Affine:
         """A quotient or remainder, reduced; left whole where the argument might have wrapped."""
         form = self.affine(argument)
+        if form.is_large:
+            return Affine(0, ((expr, 1),))
         terms = {atom: _truncated(factor, divisor) for atom, factor in form.terms}
         multiple = _sum(form.constant // divisor, terms)
         rest = form.plus(multiple, -divisor)
@@ -248,9 +272,21 @@ class Bounds:
         """a < b bounds a - b by -1, as long as the difference cannot have wrapped."""
         if op in ("gt", "ge"):
             a, b, op = b, a, {"gt": "lt", "ge": "le"}[op]
-        self._bound_difference(a, b, -1 if op == "lt" else 0)
+        if op != "eq" and (split := _split_extremes(a, b)):
+            for lesser, greater in split:
+                self._assume_relation(op, lesser, greater)
+            return
+        most = -1 if op == "lt" else 0
+        low, high = self.interval(a).low, self.interval(b).high
+        self._bound_difference(a, b, most)
+        self._bound_value(a, Interval(whole(int64).low, high + most))
+        self._bound_value(b, Interval(low - most, whole(int64).high))
         if op == "eq":
-            self._bound_difference(b, a, 0)
+            self._assume_relation("le", b, a)
+
+    def _bound_value(self, expr: Expr, bounds: Interval) -> None:
+        if not isinstance(expr, Literal):
+            self._within[expr] = self._within.get(expr, whole(int64)).meet(bounds)
 
     def _bound_difference(self, a: Expr, b: Expr, most: int) -> None:
         """Record a - b <= most. Both sides are values, so what they sum up to must not wrap."""
@@ -263,7 +299,8 @@ class Bounds:
     def _exact(self, expr: Expr) -> Affine:
         """The sum that equals the value, not only modulo 2**64; else the value as one atom."""
         form = self.affine(expr)
-        if self.trusting or form == Affine(0, ((expr, 1),)) or self._sum_fits(form):
+        is_value = form.constant == 0 and [factor for _, factor in form.terms] == [1]
+        if self.trusting or is_value or self._sum_fits(form):
             return form
         return Affine(0, ((expr, 1),))
 
@@ -273,6 +310,17 @@ class Bounds:
             bounds = self.interval(atom)
             reach += abs(factor) * max(abs(bounds.low), abs(bounds.high))
         return reach <= whole(int64).high
+
+
+def _split_extremes(a: Expr, b: Expr) -> list[tuple[Expr, Expr]]:
+    """What a bound by a minimum, or on a maximum, says of each operand."""
+    match a, b:
+        case _, Call(op="min", args=args):
+            return [(a, arg) for arg in args]
+        case Call(op="max", args=args), _:
+            return [(arg, b) for arg in args]
+        case _:
+            return []
 
 
 def _truncated(factor: int, divisor: int) -> int:

@@ -6,6 +6,7 @@ from itertools import product
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from index_oracle import evaluate
 
 from graphc.dtypes import float32, int64, uint8
 from graphc.loops import (
@@ -29,45 +30,12 @@ from graphc.loops import (
     variable,
     within,
 )
-from graphc.loops.affine import Bounds, Interval, affine, free_variables, interval, substitute
+from graphc.loops.affine import Bounds, affine, free_variables, interval, substitute
+from graphc.loops.intervals import Interval
 
 RANGES = {"i": Interval(0, 3), "j": Interval(-2, 2), "k": Interval(1, 4)}
 LIMITS = Interval(-(1 << 63), (1 << 63) - 1)
 
-
-def wrap(value: int) -> int:
-    return (value + (1 << 63)) % (1 << 64) - (1 << 63)
-
-
-def evaluate(expr: Expr, values: dict[str, int]) -> int:
-    """Two's complement i64 arithmetic, by definition."""
-    match expr:
-        case Literal(value=value):
-            return int(value)
-        case Variable(name=name):
-            return values[name]
-        case Call(op=op, args=args):
-            a, *rest = (evaluate(arg, values) for arg in args)
-            return wrap(OPERATIONS[op](a, *rest))
-        case _:
-            raise AssertionError(expr)
-
-
-OPERATIONS = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "neg": lambda a: -a,
-    "abs": lambda a: abs(a),
-    "floordiv": lambda a, b: a // b if b else 0,
-    "mod": lambda a, b: a % b if b else 0,
-    "min": min,
-    "max": max,
-    "and": lambda a, b: a & b,
-    "shr": lambda a, b: a >> b,
-    "lt": lambda a, b: int(a < b),
-    "select": lambda c, a, b: a if c else b,
-}
 
 small = st.integers(-9, 9)
 leaves = st.one_of(small.map(index), st.sampled_from(sorted(RANGES)).map(Variable))
