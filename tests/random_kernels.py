@@ -32,8 +32,10 @@ from graphc.loops import (
     cast,
     const,
     index,
+    less,
     load,
     mod,
+    mul,
     reduce,
     select,
     variable,
@@ -49,7 +51,7 @@ FORMULAS = ["exp", "exp2", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "s
 FLOAT_BINARY = ["add", "sub", "mul", "div", "min", "max", "pow"]
 INTEGER_UNARY = ["neg", "abs", "not"]
 INTEGER_BINARY = ["add", "sub", "mul", "floordiv", "mod", "min", "max"]
-BITWISE = ["and", "or", "xor", "shl", "shr"]
+BITWISE = ["and", "or", "xor", "shl", "shr", "mulhi"]
 RELATIONS = ["lt", "le", "gt", "ge", "eq", "ne"]
 i = variable("i")
 
@@ -81,6 +83,7 @@ class _Maker:
         self.random = np.random.default_rng(seed)
         self.arrays = {f"in_{d}": special_values(d, self.random) for d in dtypes.ALL}
         self.lets: list[Let] = []
+        self.folds = 0
 
     def kernel(self) -> Sample:
         results = [out(f"out{k}", (EXTENT,), self.pick(dtypes.ALL)) for k in range(5)]
@@ -125,8 +128,6 @@ class _Maker:
             return self.condition(depth)
         if dtype.is_float:
             return self.float_operation(dtype, depth)
-        if dtype in (dtypes.uint32, dtypes.uint64) and self.random.random() < 0.2:
-            return self.applied("mulhi", dtype, 2, depth)
         if self.random.random() < 0.3:
             return self.applied(self.pick(INTEGER_UNARY), dtype, 1, depth)
         return self.applied(self.pick(INTEGER_BINARY + BITWISE), dtype, 2, depth)
@@ -173,10 +174,14 @@ class _Maker:
 
     def fold(self, dtype: DType, depth: int) -> Expr:
         """A fold of six elements around a value that stays the same, in one lane or in four."""
-        axes, lanes = [Axis("k", 2), Axis("m", 3)], self.pick([1, 4])
-        place = add(call("mul", variable("k"), index(3)), variable("m"))
+        self.folds += 1
+        outer, inner = (
+            Axis(f"{name}{self.folds}", extent) for name, extent in (("k", 2), ("m", 3))
+        )
+        axes, lanes = [outer, inner], self.pick([1, 4])
+        place = add(mul(variable(outer.name), 3), variable(inner.name))
         element = load(f"in_{dtype}", (place,), dtype)
-        where = call("lt", variable("m"), index(2)) if self.random.random() < 0.4 else None
+        where = less(variable(inner.name), 2) if self.random.random() < 0.4 else None
         if dtype == dtypes.bool_:
             return reduce(self.pick(["any", "all"]), axes, element, where=where, lanes=lanes)
         same = self.expression(dtype, depth)

@@ -178,8 +178,11 @@ def _integer(op: str, args: list[str], given: DType) -> str | None:
             return f"floor_divide<{type}, {wrapping}>({args[0]}, {args[1]})"
         case "mod":
             return f"floor_modulo<{type}>({args[0]}, {args[1]})"
-        case "mulhi" if given.name in ("uint32", "uint64"):
-            return f"{'__umulhi' if given.bits == 32 else '__umul64hi'}({args[0]}, {args[1]})"
+        case "mulhi" if given.bits < 32:
+            return _wrap(f"({wrapping}){args[0]} * {args[1]} >> {given.bits}", type)
+        case "mulhi":
+            name = "__umulhi" if given.bits == 32 else "__umul64hi"
+            return f"({type}){name}({args[0]}, {args[1]})"
         case _:
             return None
 

@@ -95,13 +95,15 @@ def _overflows(a: Array, b: Array) -> Array:
 
 
 def multiply_high(a: Array, b: Array) -> Array:
-    """The upper half of the double-width product of unsigned integers."""
-    half = 4 * a.dtype.itemsize
-    mask = a.dtype.type((1 << half) - 1)
-    a_high, a_low, b_high, b_low = a >> half, a & mask, b >> half, b & mask
+    """The upper half of the double-width product of integers, their bits read as unsigned."""
+    half, unsigned = 4 * a.dtype.itemsize, np.dtype(f"u{a.dtype.itemsize}")
+    mask = unsigned.type((1 << half) - 1)
+    a_high, a_low, b_high, b_low = (
+        part for x in (a.astype(unsigned), b.astype(unsigned)) for part in (x >> half, x & mask)
+    )
     cross = a_high * b_low + (a_low * b_low >> half)
     other = a_low * b_high + (cross & mask)
-    return np.asarray(a_high * b_high + (cross >> half) + (other >> half))
+    return np.asarray(a_high * b_high + (cross >> half) + (other >> half)).astype(a.dtype)
 
 
 def shift_left(a: Array, b: Array) -> Array:

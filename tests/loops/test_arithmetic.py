@@ -147,13 +147,18 @@ def test_integer_division_is_total() -> None:
     assert apply("mod", dtypes.uint8, np.uint8(9), np.uint8(0)) == 0
 
 
-@pytest.mark.parametrize("dtype", [dtypes.uint32, dtypes.uint64])
+@pytest.mark.parametrize("dtype", [dtypes.uint8, dtypes.uint32, dtypes.uint64])
 def test_high_product(dtype: DType) -> None:
     random = np.random.default_rng(0)
     a, b = (random.integers(0, 1 << 63, 200, dtype=np.uint64).astype(dtype.numpy) for _ in "ab")
     a[:3], b[:3] = np.iinfo(dtype.numpy).max, [np.iinfo(dtype.numpy).max, 0, 1]
     expected = [x * y >> dtype.bits for x, y in zip(a.tolist(), b.tolist(), strict=True)]
     assert apply("mulhi", dtype, a, b).tolist() == expected
+
+
+def test_high_product_of_signed_integers_is_that_of_their_bits() -> None:
+    high = apply("mulhi", dtypes.int32, np.array([-1], np.int32), np.array([-1], np.int32))
+    assert high.dtype == np.int32 and high[0] == -2
 
 
 def test_shifts_take_their_count_modulo_the_width() -> None:
