@@ -248,6 +248,12 @@ class Graph:
     def with_remarks(self, *remarks: Remark) -> Graph:
         return replace(self, remarks=self.remarks + remarks)
 
+    def to_networkx(self) -> Any:
+        """The graph as a networkx.MultiDiGraph; see `graphc.ir.export.to_networkx`."""
+        from graphc.ir.export import to_networkx
+
+        return to_networkx(self)
+
     def __str__(self) -> str:
         from graphc.ir.text import format_graph
 

@@ -213,7 +213,8 @@ VALID = (
     "parallel i in 0..8 { store y[0] = x[i] where i == 3 }",
     "parallel i in 0..8 { local t: scratch i64[1] store t[0] = i store y[t[0]] = x[i] }",
     "parallel i in 0..8 { local t: register f32[2,2] contract t[r, c] += x[r] * x[c] }",
-    "let a = max(true, b[0]) let c = eq(b[0], true) let d = random_bits(u32(1), u32(2), u32(3), u32(4))",
+    "let a = max(true, b[0]) let c = b[0] == true",
+    "let a = random_bits(u32(1), u32(2), u32(3), u32(4)) let c = exp(x[0])",
 )
 
 
