@@ -107,17 +107,18 @@ def needed(lets: list[Let], result: Atom) -> tuple[Let, ...]:
 def expand_call(call: Call, fresh: Callable[[str], str]) -> tuple[list[Let], Atom]:
     """A call of a formula as lets and the atom that holds its value.
 
-    `fresh(prefix)` gives a name that nothing else in the kernel uses. Arguments that are not
-    variables or literals are bound first; calls of formulas inside them stay as they are.
+    `fresh(prefix)` is asked once, for a name that nothing else in the kernel uses or extends; the
+    lets' names extend it. Arguments that are not variables or literals are bound first; calls of
+    formulas inside them stay as they are.
     """
     definition = formula(call.op, call.args[0].dtype)
+    prefix = fresh(call.op)
     lets: list[Let] = []
     atoms: dict[Expr, Expr] = {}
 
     def bind(variable: Variable, value: Expr) -> None:
-        name = fresh(call.op)
-        lets.append(Let(name, value))
-        atoms[variable] = Variable(name, value.dtype)
+        atoms[variable] = Variable(f"{prefix}.{variable.name}", value.dtype)
+        lets.append(Let(f"{prefix}.{variable.name}", value))
 
     for parameter, argument in zip(definition.parameters, call.args, strict=True):
         if isinstance(argument, Variable | Literal):
