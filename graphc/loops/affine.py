@@ -160,6 +160,7 @@ class Bounds:
         self.ranges = ranges
         self.definitions = definitions or {}
         self.trusting = trusting
+        self.contradictory = False  # found so far that no values satisfy the conditions
         self._most: dict[tuple[tuple[Expr, int], ...], int] = {}
         self._within: dict[Expr, Interval] = {}
         self._intervals: dict[Expr, Interval] = {}
@@ -177,10 +178,14 @@ class Bounds:
     def _bound(self, expr: Expr) -> Interval:
         found = self._structural(expr)
         if expr in self._within:
-            found = found.meet(self._within[expr])
+            found = self._meet(found, self._within[expr])
         if expr.dtype == int64 and not isinstance(expr, Literal):
-            return found.meet(self._bound_of_sum(self.affine(expr), expr))
+            return self._meet(found, self._bound_of_sum(self.affine(expr), expr))
         return found
+
+    def _meet(self, a: Interval, b: Interval) -> Interval:
+        self.contradictory |= a.high < b.low or b.high < a.low
+        return a.meet(b)
 
     def _structural(self, expr: Expr) -> Interval:
         match expr:
@@ -206,6 +211,7 @@ class Bounds:
             high = min(high, self._most[form.terms] + form.constant)
         if negated in self._most:
             low = max(low, form.constant - self._most[negated])
+        self.contradictory |= low > high
         fits = low <= high and whole(int64).contains(Interval(low, high))
         return Interval(low, high) if fits else whole(int64)
 
@@ -286,7 +292,7 @@ class Bounds:
 
     def _bound_value(self, expr: Expr, bounds: Interval) -> None:
         if not isinstance(expr, Literal):
-            self._within[expr] = self._within.get(expr, whole(int64)).meet(bounds)
+            self._within[expr] = self._meet(self._within.get(expr, whole(int64)), bounds)
 
     def _bound_difference(self, a: Expr, b: Expr, most: int) -> None:
         """Record a - b <= most. Both sides are values, so what they sum up to must not wrap."""

@@ -3,7 +3,7 @@
 For every load and store, each index is bounded from the ranges of loops and folds, the values of
 lets, and the conditions it stands under: `when`, the `where` of a fold, its own guard. A store's
 guard covers its index, not its value, and a load's guard only that load. Code that never runs, in
-loops and folds of no iterations, is left out.
+loops and folds of no iterations or under conditions that exclude each other, is left out.
 """
 
 from __future__ import annotations
@@ -157,11 +157,12 @@ def _of_index(
     buffer: str, index: Sequence[Expr], guard: Expr | None, scope: _Scope, statement: Statement
 ) -> Iterator[Access]:
     known = scope.where(guard).known
-    for dimension, (part, extent) in enumerate(
-        zip(index, scope.buffers[buffer].shape, strict=True)
-    ):
-        bounds = known.interval(part)
-        yield Access(buffer, dimension, part, bounds, extent, guard is not None, statement)
+    bounds = [known.interval(part) for part in index]
+    if known.contradictory:
+        return
+    shape = scope.buffers[buffer].shape
+    for dimension, (part, bound, extent) in enumerate(zip(index, bounds, shape, strict=True)):
+        yield Access(buffer, dimension, part, bound, extent, guard is not None, statement)
 
 
 def _in_expression(expr: Expr, scope: _Scope, statement: Statement) -> Iterator[Access]:

@@ -188,6 +188,8 @@ PROVED = {
     "narrow": "parallel i in 0..8 { store y[i] = x[cast<i64>(p[i]) // 32] }",
     "let": "parallel i in 0..2 { let o = i * 4 vector j in 0..4 { store y[o + j] = x[o + j] } }",
     "no iterations": "serial i in 8..8 { store y[i + 50] = x[i + 50] }",
+    "never": "parallel i in 0..8 { store y[i] = x[i + 50 where i + 50 < 8 else f32(0.0)] }",
+    "never by value": "let a = x[n[0] where 0 <= n[0] and n[0] < 0 else f32(0.0)]",
     "empty fold": "store y[0] = reduce sum [k < 0] lanes=1 (x[k + 50])",
     "contract": """local t: register f32[2,4]
       contract t[r, c] += x[r] * x[c + 4]""",
