@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from graphc.ir import Graph, Node, Value
 
@@ -11,12 +10,8 @@ from graphc.ir import Graph, Node, Value
 def clone_node(node: Node, values: dict[Value, Value], source: tuple[str, ...] = ()) -> Node:
     """The node over `values`, with results of its own, which are entered into `values`."""
     results = tuple(Value(value.type, value.name) for value in node.results)
-    copy = replace(
-        node,
-        operands=tuple(values.get(value, value) for value in node.operands),
-        results=results,
-        source=source or node.source,
-    )
+    operands = tuple([values.get(value, value) for value in node.operands])
+    copy = Node(node.op, operands, node.attrs, results, source or node.source, node.regions)
     values.update(zip(node.results, results, strict=True))
     return copy
 

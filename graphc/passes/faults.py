@@ -94,8 +94,10 @@ class _Checked:
     def number(self) -> Value:
         """The number of the first check that failed, or 0."""
         b = self.builder
-        total = b.zeros(_NUMBER)
-        for number in reversed(self.found):
+        if not self.found:
+            return b.zeros(_NUMBER)
+        total = self.found[-1]
+        for number in reversed(self.found[:-1]):
             failed = b.compare("ne", number, b.like(0, number))
             total = b.where(failed, number, total)
         return total

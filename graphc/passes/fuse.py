@@ -64,7 +64,7 @@ def grow_groups(facts: Facts) -> list[Growth]:
             continue
         growth = Growth(facts, ancestry, free, root)
         growth.grow()
-        if len(growth.members) > 1:
+        if growth.is_read_midway:
             ancestry.join(growth.members)
         for member in growth.members:
             free[member] = False

@@ -23,6 +23,8 @@ Kind = Literal[
     "elementwise", "mover", "reduction", "window", "contraction", "transparent", "opaque"
 ]
 
+_LONGEST_COPY = 3  # nodes in a chain that every reader computes again
+
 # Correctly rounded, yet slow; other slow operators are known by their error bound.
 _SLOW = frozenset(
     {"div", "sqrt", "floordiv", "mod", "random_bits", "random_uniform", "random_normal", "fold_in"}
@@ -51,10 +53,8 @@ class Facts:
         self._readers: dict[Value, frozenset[int]] = {}
         self._results = frozenset(graph.results)
         self._is_result: dict[Value, bool] = {}
-        for position in self._copied_by_readers():
-            self.kinds[position] = "transparent"
-        self._readers.clear()
-        self._is_result.clear()
+        self._copied: dict[int, int] = {}
+        self._mark_copied()
 
     def is_transparent(self, position: int) -> bool:
         return self.kinds[position] == "transparent"
@@ -128,16 +128,42 @@ class Facts:
                     found.add(position)
         return frozenset(found)
 
-    def _copied_by_readers(self) -> list[int]:
-        """Cheap nodes of several readers, each of which computes them from an operand in memory.
+    def product_before(self, position: int) -> int | None:
+        """The product or pooling whose epilogue an elementwise node could be."""
+        known = self._products.get(position, -1)
+        if known == -1:
+            known = self._products[position] = self._find_product(position)
+        return known
 
-        Only where no reader needs the result stored, and the operand's memory is held anyway.
+    @cached_property
+    def _products(self) -> dict[int, int | None]:
+        return {}
+
+    def _find_product(self, position: int) -> int | None:
+        for value in self.nodes[position].operands:
+            producer = self.position.get(value)
+            if producer is None:
+                continue
+            if self.kinds[producer] in ("contraction", "window"):
+                return producer
+            if self.kinds[producer] == "elementwise":
+                found = self.product_before(producer)
+                if found is not None:
+                    return found
+        return None
+
+    # Nodes that every reader computes for itself
+
+    def _mark_copied(self) -> None:
+        """Cheap nodes of several readers, each of which computes them from what lies in memory.
+
+        Chains of up to `_LONGEST_COPY` of them, where no reader needs the result stored.
         """
-        return [
-            position
-            for position, node in enumerate(self.nodes)
-            if self.kinds[position] == "elementwise" and self._is_copied(node)
-        ]
+        for position, node in enumerate(self.nodes):
+            if self.kinds[position] == "elementwise" and self._is_copied(node):
+                self.kinds[position] = "transparent"
+                self._readers.clear()
+                self._is_result.clear()
 
     def _is_copied(self, node: Node) -> bool:
         (result,) = node.results
@@ -146,8 +172,8 @@ class Facts:
             return False
         if any(self.kinds[reader] not in ("elementwise", "reduction") for reader in readers):
             return False
-        wide = [value for value in node.operands if not self._is_small(value, result)]
-        return len(wide) == 1 and self._stays_in_memory(wide[0], node)
+        wide = {value for value in node.operands if not self._is_small(value, result)}
+        return len(wide) == 1 and self._is_at_hand(wide.pop(), node)
 
     def _is_small(self, value: Value, beside: Value) -> bool:
         """Whether the value is read through a broadcast of less than an eighth of its size."""
@@ -160,19 +186,62 @@ class Facts:
             position = self.position.get(value)
         return value.type.size * 8 <= beside.type.size
 
-    def _stays_in_memory(self, value: Value, node: Node) -> bool:
-        """Whether the value is stored and lives at least as long as the node's result would."""
-        position = self.position.get(value)
-        if position is None:
-            return True
-        if self.kinds[position] in ("elementwise", "mover", "transparent"):
-            return False
+    def _is_at_hand(self, value: Value, node: Node) -> bool:
+        """Whether the value lies in memory in any case, or is computed from such in few steps.
+
+        Its memory is then held until the last reader; a result of fewer bytes, such as a mask,
+        would take less, unless the value is held that long anyway.
+        """
         own = self.position[node.results[0]]
-        others = self.readers(value) - {own}
+        position = self.position.get(value)
+        steps = 1 if position is None else 1 + self._copied.get(position, 0)
+        if steps > _LONGEST_COPY or not self._is_stored(value, own):
+            return False
+        smaller = node.results[0].dtype.itemsize < value.dtype.itemsize
         last = max(self.readers(node.results[0]))
-        return any(
-            self.kinds[other] not in ("elementwise", "mover") or other >= last for other in others
-        )
+        if smaller and max(self.readers(value)) < last:
+            return False
+        self._copied[own] = steps
+        return True
+
+    def _is_stored(self, value: Value, own: int) -> bool:
+        position = self.position.get(value)
+        if position is None or position in self._copied:
+            return True
+        if self.kinds[position] in ("opaque", "reduction"):
+            return True
+        others = self.readers(value) - self.readers(self.nodes[own].results[0]) - {own}
+        return any(self.kinds[other] not in ("elementwise", "mover") for other in others)
+
+    # Memory order
+
+    @cached_property
+    def images(self) -> frozenset[Value]:
+        """Tensors N C H W that convolutions and poolings read or write, and all of one shape that
+        elementwise nodes connect with these: they lie in memory with the channels last."""
+        found: set[Value] = set()
+        waiting = [value for node in self.nodes for value in _images_of(node)]
+        producers = self.graph.producers
+        while waiting:
+            value = waiting.pop()
+            if value in found:
+                continue
+            found.add(value)
+            near = [*self.graph.users.get(value, ())]
+            near += [producers[value]] if value in producers else []
+            for node in near:
+                if get(node.op).elementwise:
+                    waiting += node.results + node.operands
+        return frozenset(found)
+
+
+def _images_of(node: Node) -> tuple[Value, ...]:
+    """The images of a convolution or pooling: its operands and results of four dimensions, but
+    for the weights."""
+    if "padding" not in node.attrs and "output_size" not in node.attrs:
+        return ()
+    values = (*node.operands[:1], *node.results)
+    return tuple(value for value in values if value.type.rank == 4)
 
 
 def _kind(node: Node) -> Kind:

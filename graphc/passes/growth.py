@@ -120,6 +120,7 @@ class Growth:
             return
         role = self._role(candidate, routes)
         if role == "inner" and self.rows is not None and not self._is_read_inside_only(candidate):
+            self._expect_no_other_product(candidate)
             self._expect_no_cycle({candidate})
             self._become_row(self.rows)
             role = "result"
@@ -250,7 +251,23 @@ class Growth:
             return
         if role != "result":
             raise Refused("it is read elsewhere too, and has not the results' shape")
+        self._expect_no_other_product(candidate)
         self._expect_no_cycle({candidate})
+
+    def _expect_no_other_product(self, candidate: int) -> None:
+        """What is stored anyway is best stored by the product that it follows."""
+        if self.main is None and not self.is_row:
+            return
+        product = self.facts.product_before(candidate)
+        if product is not None and product not in self.roles and self.free[product]:
+            raise Refused(f"it is in the epilogue of {self.facts.nodes[product].op}")
+
+    @property
+    def is_read_midway(self) -> bool:
+        """Whether something outside reads a node other than the last: joining the nodes then
+        makes it depend on more than it did."""
+        others = self.roles.keys() - {self.root}
+        return not all(map(self._is_read_inside_only, others))
 
     def _is_read_inside_only(self, candidate: int) -> bool:
         node = self.facts.nodes[candidate]
@@ -276,7 +293,7 @@ class Growth:
         root = self.facts.nodes[self.root].results[0].type
         if self.is_row and self.rows is not None:
             count = math.prod(self.rows.full[: self.rows.kept])
-            return f"row by row: {count} rows of {self.rows.row_elements} stay in cache"
+            return f"row by row, {count} of {self.rows.row_elements} elements: each stays in cache"
         if self.main is None:
             return f"elementwise over {root}: nothing in between is stored"
         main = self.facts.nodes[self.main].op

@@ -149,12 +149,17 @@ def _is_plausible(rewriter: Rewriter, pattern: Apply, node: Node) -> bool:
 
 
 def _may_match(rewriter: Rewriter, pattern: Pattern, value: Value) -> bool:
-    if isinstance(pattern, Any | Either):
-        return True
-    producer = rewriter.producer(value)
-    if producer is None:
-        return False
-    return producer.op == pattern.op if isinstance(pattern, Apply) else producer.op in _REPEATING
+    if isinstance(pattern, Literal):
+        return _is_literal(rewriter, pattern, value)
+    if isinstance(pattern, Apply):
+        producer = rewriter.producer(value)
+        return producer is not None and producer.op == pattern.op
+    return True
+
+
+def _is_literal(rewriter: Rewriter, pattern: Literal, value: Value) -> bool:
+    number = uniform_value(rewriter, value)
+    return number is not None and (pattern.number is None or is_number(number, pattern.number))
 
 
 def find(rewriter: Rewriter, pattern: Apply, node: Node) -> Iterable[Match]:
@@ -202,8 +207,7 @@ def _match_any(pattern: Any, value: Value, match: Match) -> Iterable[Match]:
 
 
 def _match_literal(pattern: Literal, value: Value, match: Match) -> Iterable[Match]:
-    number = uniform_value(match.builder, value)
-    if number is not None and (pattern.number is None or is_number(number, pattern.number)):
+    if _is_literal(match.builder, pattern, value):
         yield _bind(match, pattern.name, value) if pattern.name else match
 
 
@@ -238,6 +242,13 @@ def _enter(match: Match, pattern: Apply, node: Node) -> Match:
 
 def uniform_value(rewriter: Rewriter, value: Value) -> Anything:
     """The number that every element of a constant value equals, else None."""
+    known = rewriter.numbers
+    if value not in known:
+        known[value] = _find_uniform_value(rewriter, value)
+    return known[value]
+
+
+def _find_uniform_value(rewriter: Rewriter, value: Value) -> Anything:
     node = rewriter.producer(value)
     while node is not None and node.op in _REPEATING and node.operands:
         node = rewriter.producer(node.operands[0])

@@ -57,6 +57,7 @@ class Rewriter(Builder):
         self.rules = rules
         self.share = share
         self.changed = False
+        self.numbers: dict[Value, Any] = {}  # what `patterns.uniform_value` found
         self._every = tuple(rules.get(EVERY, ()))
         self._positions: dict[Value, int] = {}
         self._placed: dict[Any, int] = {}

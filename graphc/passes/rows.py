@@ -38,8 +38,11 @@ class Rows:
 
 
 def rows_of(facts: Facts, reduction: int) -> Rows | None:
-    """The rows that a reduction folds; None: it folds other dimensions, or there are too few."""
+    """The rows that a reduction folds; None: it folds other dimensions, there are too few rows,
+    or they do not lie together in memory."""
     node = facts.nodes[reduction]
+    if node.operands[0] in facts.images and len(folded_axes(node)) < 3:
+        return None
     full = node.operands[0].shape
     kept = len(full) - len(folded_axes(node))
     if folded_axes(node) != tuple(range(kept, len(full))):

@@ -16,7 +16,8 @@ from graphc.passes.cse import Cse
 from graphc.passes.decompose import Decompose
 from graphc.passes.fold import Fold
 from graphc.passes.pipeline_text import format_pipeline, parse_pipeline
-from graphc.passes.pipelines import DEFAULT, UNFUSED
+from graphc.passes.pipelines import DEFAULT, DIFFERENTIATE, FUSE, OPTIMIZE, UNFUSED
+from graphc.passes.stages import split_stages
 
 X = Value(TensorType((4,), dtypes.float32), "x")
 
@@ -101,3 +102,9 @@ def test_settings_choose_the_observers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAPHC_VERIFY", "maybe")
     with pytest.raises(ArgumentError, match="GRAPHC_VERIFY is 'maybe'"):
         default_observers()
+
+
+def test_stages_of_the_standard_pipelines() -> None:
+    assert tuple(split_stages(DEFAULT).values()) == (DIFFERENTIATE, OPTIMIZE, FUSE)
+    assert split_stages(UNFUSED)["fused"] == ()
+    assert split_stages((Cse(),)) == {"differentiated": (), "optimized": (Cse(),), "fused": ()}
