@@ -114,7 +114,11 @@ ARITHMETIC = (
     ),
     Row(Apply("div", (x, Literal(None, "k"))), _divide_by_power_of_two, "a product is quicker"),
     Row(Apply("abs", (Apply("abs", (x,)),)), lambda m: m.builder.op("abs", m["x"]), "idempotent"),
-    Row(Apply("abs", (Apply("neg", (x,)),)), lambda m: m.builder.op("abs", m["x"]), "sign dropped"),
+    Row(
+        Apply("abs", (Apply("neg", (x,)),)),
+        lambda m: m.builder.op("abs", m["x"]) if m.type.dtype.is_signed else None,
+        "the sign is dropped; an unsigned number has none, and wraps",
+    ),
     Row(Apply("pow", (x, Literal(1))), lambda m: m["x"], "first power"),
     Row(
         Apply("pow", (x, Literal(0))),
