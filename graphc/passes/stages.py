@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from graphc.ir import Graph
 from graphc.passes.autodiff import Autodiff
-from graphc.passes.base import Pipeline
+from graphc.passes.base import Observer, Pipeline, default_observers, run_pipeline
 from graphc.passes.fuse import Fuse
 
 
@@ -28,3 +29,18 @@ def split_stages(passes: Pipeline) -> Mapping[str, Pipeline]:
         "optimized": passes[first:last],
         "fused": passes[last:],
     }
+
+
+def run_stages(
+    graph: Graph, passes: Pipeline, observers: Sequence[Observer] | None = None
+) -> dict[str, Graph]:
+    """{"traced", "differentiated", "optimized", "fused": the graph at that stage}.
+
+    A stage that changes nothing is the same object as the one before. The same observers watch
+    all stages, by default those that the settings ask for.
+    """
+    watching = default_observers() if observers is None else observers
+    stages = {"traced": graph}
+    for stage, part in split_stages(passes).items():
+        graph = stages[stage] = run_pipeline(graph, part, watching)
+    return stages

@@ -17,7 +17,7 @@ from graphc.passes.decompose import Decompose
 from graphc.passes.fold import Fold
 from graphc.passes.pipeline_text import format_pipeline, parse_pipeline
 from graphc.passes.pipelines import DEFAULT, DIFFERENTIATE, FUSE, OPTIMIZE, UNFUSED
-from graphc.passes.stages import split_stages
+from graphc.passes.stages import run_stages, split_stages
 
 X = Value(TensorType((4,), dtypes.float32), "x")
 
@@ -108,3 +108,14 @@ def test_stages_of_the_standard_pipelines() -> None:
     assert tuple(split_stages(DEFAULT).values()) == (DIFFERENTIATE, OPTIMIZE, FUSE)
     assert split_stages(UNFUSED)["fused"] == ()
     assert split_stages((Cse(),)) == {"differentiated": (), "optimized": (Cse(),), "fused": ()}
+
+
+def test_each_stage_can_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHC_DUMP", str(tmp_path))
+    graph = twice_exp()
+    stages = run_stages(graph, parse_pipeline("dce,autodiff,cse,fuse"))
+    assert list(stages) == ["traced", "differentiated", "optimized", "fused"]
+    assert stages["differentiated"] is graph
+    assert [node.op for node in stages["optimized"].nodes] == ["exp", "add"]
+    assert [node.op for node in stages["fused"].nodes] == ["group"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["g.03-cse.graph", "g.04-fuse.graph"]
