@@ -28,20 +28,23 @@ from math import gcd
 
 from graphc.dtypes import int64
 from graphc.loops.build import add, floordiv, mod, mul
-from graphc.loops.expressions import (
-    Axis,
-    Call,
-    Expr,
-    Literal,
-    Reduce,
-    Variable,
-    children,
-    with_children,
-)
+from graphc.loops.expressions import Call, Expr, Literal, Variable, children
 from graphc.loops.intervals import Interval, call_interval, literal_interval, whole
+from graphc.loops.substitute import free_variables, substitute
+
+__all__ = [
+    "Affine",
+    "Bounds",
+    "Interval",
+    "Ranges",
+    "affine",
+    "free_variables",
+    "interval",
+    "substitute",
+]
 
 Ranges = Mapping[str, Interval]
-SIZE_LIMIT = 200
+SIZE_LIMIT = 64
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,13 @@ class Affine:
 
 
 def _sum(constant: int, terms: Mapping[Expr, int]) -> Affine:
-    kept = [(atom, factor) for atom, factor in terms.items() if factor]
-    return Affine(constant, tuple(sorted(kept, key=lambda term: _order(term[0]))))
+    """Numbers wrap as i64 does, which also bounds them."""
+    kept = [(atom, wrapped) for atom, factor in terms.items() if (wrapped := _wrap(factor))]
+    return Affine(_wrap(constant), tuple(sorted(kept, key=lambda term: _order(term[0]))))
+
+
+def _wrap(value: int) -> int:
+    return (value + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def _order(atom: Expr) -> tuple[bool, str]:
@@ -252,16 +260,13 @@ class Bounds:
         terms = {atom: _truncated(factor, divisor) for atom, factor in form.terms}
         multiple = _sum(form.constant // divisor, terms)
         rest = form.plus(multiple, -divisor)
-        if self._may_wrap(argument) or self._may_wrap(rest.expr):
+        if not (self._is_exact(form) and self._is_exact(rest)):
             return Affine(0, ((expr, 1),))
         if not rest.terms or self._lies_within(rest, divisor):
             return multiple if expr.op == "floordiv" else rest
         if expr.op == "floordiv":
             return multiple.plus(_quotient(rest, divisor))
         return _remainder(rest, divisor)
-
-    def _may_wrap(self, expr: Expr) -> bool:
-        return not self.trusting and self.interval(expr) == whole(int64)
 
     def _lies_within(self, form: Affine, divisor: int) -> bool:
         return Interval(0, divisor - 1).contains(self.interval(form.expr))
@@ -306,11 +311,12 @@ class Bounds:
         """The sum that equals the value, not only modulo 2**64; else the value as one atom."""
         form = self.affine(expr)
         is_value = form.constant == 0 and [factor for _, factor in form.terms] == [1]
-        if self.trusting or is_value or self._sum_fits(form):
-            return form
-        return Affine(0, ((expr, 1),))
+        return form if is_value or self._is_exact(form) else Affine(0, ((expr, 1),))
 
-    def _sum_fits(self, form: Affine) -> bool:
+    def _is_exact(self, form: Affine) -> bool:
+        """Whether a sum is a value of i64, and so the value it equals modulo 2**64."""
+        if self.trusting:
+            return True
         reach = abs(form.constant)
         for atom, factor in form.terms:
             bounds = self.interval(atom)
@@ -367,73 +373,3 @@ def _divide(form: Affine, common: int) -> Affine:
     """The form over a common factor of its coefficients, its constant rounded down."""
     terms = tuple((atom, factor // common) for atom, factor in form.terms)
     return Affine(form.constant // common, terms)
-
-
-def free_variables(expr: Expr) -> frozenset[str]:
-    """The names that an expression reads; axes of a fold are bound inside it."""
-    match expr:
-        case Variable(name=name):
-            return frozenset((name,))
-        case Reduce(axes=axes):
-            bound = {axis.name for axis in axes}
-            return _free_in_children(expr) - bound
-        case _:
-            return _free_in_children(expr)
-
-
-def _free_in_children(expr: Expr) -> frozenset[str]:
-    return frozenset().union(*map(free_variables, children(expr)))
-
-
-def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
-    """Free variables replaced by expressions; what does not change stays the same object.
-
-    Index arithmetic is folded on the way (0 + i is i). An axis of a fold that would capture a
-    variable of a replacement is renamed.
-    """
-    if not values:
-        return expr
-    match expr:
-        case Variable(name=name):
-            return values.get(name, expr)
-        case Reduce():
-            return _substitute_in_reduce(expr, values)
-        case _:
-            return _rebuild(expr, tuple(substitute(part, values) for part in children(expr)))
-
-
-def _substitute_in_reduce(fold: Reduce, values: Mapping[str, Expr]) -> Expr:
-    inner = dict(values)
-    free = frozenset().union(*map(free_variables, values.values()))
-    axes = []
-    for axis in fold.axes:
-        inner.pop(axis.name, None)
-        name = axis.name
-        while name in free:
-            name += "_"
-        if name != axis.name:
-            inner[axis.name] = Variable(name)
-        axes.append(Axis(name, axis.extent))
-    renamed = Reduce(fold.combine, tuple(axes), fold.body, fold.dtype, fold.where, fold.lanes)
-    same = renamed if tuple(axes) != fold.axes else fold
-    return _rebuild(same, tuple(substitute(part, inner) for part in children(same)))
-
-
-def _rebuild(expr: Expr, parts: tuple[Expr, ...]) -> Expr:
-    if all(new is old for new, old in zip(parts, children(expr), strict=True)):
-        return expr
-    match with_children(expr, parts):
-        case Call(op="add", args=(a, b), dtype=dtype) if dtype == int64:
-            return add(a, b)
-        case Call(op="mul", args=(a, b), dtype=dtype) if dtype == int64:
-            return mul(a, b)
-        case Call(op="floordiv", args=(a, Literal(value=value)), dtype=dtype) if (
-            dtype == int64 and value > 0
-        ):
-            return floordiv(a, int(value))
-        case Call(op="mod", args=(a, Literal(value=value)), dtype=dtype) if (
-            dtype == int64 and value > 0
-        ):
-            return mod(a, int(value))
-        case rebuilt:
-            return rebuilt
