@@ -1,0 +1,348 @@
+"""Statements of the loop language as LLVM: loops, lets, stores, register tiles, contractions.
+
+A kernel becomes one function `name(thread, threads, formal buffers...)`. Its outermost parallel
+loops are shared out by index range, everything inside runs on the thread that owns it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from graphc.dtypes import int64
+from graphc.errors import CompileError
+from graphc.loops import (
+    Buffer,
+    Contract,
+    Expr,
+    Kernel,
+    Let,
+    Literal,
+    Local,
+    Loop,
+    Statement,
+    Store,
+    When,
+)
+from graphc.loops.expressions import Call, Load, Reduce, children
+from graphc.target import Target
+
+from .expressions import Expressions, Lanes, Tile
+from .function import SCALAR, STORED, Function, Val, overload, vector
+from .scalars import literal
+
+_STACK_LIMIT_BYTES = 1 << 20
+
+
+def emit_kernel(kernel: Kernel, symbol: str, target: Target) -> tuple[str, set[str]]:
+    """(definition, declarations) of a kernel's function."""
+    pointers = [f"ptr %a{position}" for position in range(len(kernel.buffers))]
+    function = Function(symbol, ["i64 %thread", "i64 %threads", *pointers])
+    Statements(function, target, kernel).body(kernel.body)
+    return function.text(), function.declarations
+
+
+class Statements:
+    """Emits the statements of one kernel."""
+
+    def __init__(self, function: Function, target: Target, kernel: Kernel) -> None:
+        self.function = function
+        self.x = Expressions(function, target)
+        for position, buffer in enumerate(kernel.buffers):
+            self.x.buffers[buffer.name] = buffer
+            self.x.pointers[buffer.name] = Val(f"%a{position}", "ptr")
+        self.shared_out = False
+
+    def body(self, statements: Sequence[Statement]) -> None:
+        for statement in statements:
+            self.statement(statement)
+
+    def statement(self, statement: Statement) -> None:
+        match statement:
+            case Loop():
+                self._loop(statement)
+            case Let(name, value):
+                self.x.values[name] = self.x.emit(value)
+            case Store():
+                self._store(statement)
+            case Local(buffer):
+                self._local(buffer)
+            case When(condition, body):
+                self._when(condition, body)
+            case Contract():
+                self._contract(statement)
+
+    # Loops
+
+    def _loop(self, loop: Loop) -> None:
+        match loop.kind:
+            case "parallel" if not self.shared_out:
+                self._parallel(loop)
+            case "vector":
+                self._vector(loop)
+            case "unroll":
+                self._unroll(loop)
+            case "serial" | "parallel":
+                bounds = self.x.index_value(loop.lower), self.x.index_value(loop.upper)
+                self._counted(loop, *bounds)
+            case _:
+                raise CompileError(f"a {loop.kind} loop has no meaning on a CPU")
+
+    def _parallel(self, loop: Loop) -> None:
+        """This thread's range: iterations n*t/T up to n*(t+1)/T."""
+        count = self.x.index_value(loop.upper)
+        thread, threads = Val("%thread", "i64"), Val("%threads", "i64")
+        binary = self.function.binary
+        start = binary("udiv", binary("mul", count, thread), threads)
+        following = self.function.iadd(thread, self.function.int_(1))
+        stop = binary("udiv", binary("mul", count, following), threads)
+        self.shared_out = True
+        self._counted(loop, start, stop)
+        self.shared_out = False
+
+    def _counted(self, loop: Loop, lower: Val, upper: Val) -> None:
+        known = not lower.name.startswith("%") and not upper.name.startswith("%")
+        if known and int(lower.name) >= int(upper.name):
+            return
+        tiles = [self.x.tiles[name] for name in _written_tiles(loop.body) if name in self.x.tiles]
+        carried = [value for tile in tiles for value in tile.flat()]
+        with self.function.loop(lower, upper, loop.step, carried, known) as (index, state):
+            _refill(tiles, state.current)
+            self.x.values[loop.var] = index
+            with self._inner_names():
+                self.body(loop.body)
+            state.next = [value for tile in tiles for value in tile.flat()]
+        _refill(tiles, state.result)
+
+    @contextmanager
+    def _inner_names(self) -> Iterator[None]:
+        saved = dict(self.x.values), dict(self.x.tiles)
+        yield
+        self.x.values, tiles = dict(saved[0]), saved[1]
+        self.x.tiles = {name: self.x.tiles[name] for name in tiles}
+
+    def _unroll(self, loop: Loop) -> None:
+        lower, upper = self._number(loop.lower), self._number(loop.upper)
+        for number in range(lower, upper, loop.step):
+            self.x.values[loop.var] = self.function.int_(number)
+            self.body(loop.body)
+
+    def _number(self, expr: Expr) -> int:
+        value = self.x.index_value(expr)
+        if value.name.startswith("%"):
+            raise CompileError("the bounds of an unrolled or vector loop must be known")
+        return int(value.name)
+
+    def _vector(self, loop: Loop) -> None:
+        lower, upper = self._number(loop.lower), self._number(loop.upper)
+        width = self._vector_width(loop, upper - lower)
+        if width == 1:
+            self._counted(loop, self.function.int_(lower), self.function.int_(upper))
+            return
+        if _reads_tiles(loop.body, self.x.tiles):
+            for start in range(lower, upper, width):
+                self._chunk(loop, self.function.int_(start), width, min(width, upper - start))
+            return
+        whole = lower + (upper - lower) // width * width
+        if whole > lower:
+            bounds = self.function.int_(lower), self.function.int_(whole)
+            with self.function.loop(*bounds, width, [], True) as (index, _):
+                self._chunk(loop, index, width, width)
+        if upper > whole:
+            self._chunk(loop, self.function.int_(whole), width, upper - whole)
+
+    def _vector_width(self, loop: Loop, extent: int) -> int:
+        tiles = [self.x.tiles[name] for name in _tiles_in(loop.body) if name in self.x.tiles]
+        if tiles:
+            return tiles[0].width
+        width = self.x.width_of(_widest(loop.body, self.x.buffers))
+        while width > 1 and width // 2 >= extent:
+            width //= 2
+        return width
+
+    def _chunk(self, loop: Loop, start: Val, width: int, active: int) -> None:
+        self.x.values[loop.var] = start
+        self.x.lanes = Lanes(loop.var, width, active)
+        with self._inner_names():
+            self.body(loop.body)
+        self.x.lanes = None
+
+    def _when(self, condition: Expr, body: Sequence[Statement]) -> None:
+        value = self.x.emit(condition)
+        if value.width > 1:
+            with self.x.masked(value):
+                self.body(body)
+            return
+        tiles = [self.x.tiles[name] for name in _written_tiles(body) if name in self.x.tiles]
+        with self.function.branch(value, [v for tile in tiles for v in tile.flat()]) as state:
+            with self._inner_names():
+                self.body(body)
+            state.next = [v for tile in tiles for v in tile.flat()]
+        _refill(tiles, state.result)
+
+    # Memory
+
+    def _local(self, buffer: Buffer) -> None:
+        if buffer.space == "register":
+            width = self.x.width_of(buffer.dtype)
+            while width > 1 and buffer.shape and width // 2 >= buffer.shape[-1]:
+                width //= 2
+            tile = Tile(buffer, width if buffer.shape else 1, [])
+            zero = literal(0, buffer.dtype, tile.width)
+            tile.fill([zero] * (tile.rows * tile.chunks))
+            self.x.tiles[buffer.name] = tile
+            return
+        if buffer.nbytes > _STACK_LIMIT_BYTES:
+            raise CompileError(f"a local buffer of {buffer.nbytes} bytes is too large")
+        if buffer.name not in self.x.pointers:
+            self.x.buffers[buffer.name] = buffer
+            stored = STORED[buffer.dtype.name]
+            self.x.pointers[buffer.name] = self.function.stack(stored, max(1, buffer.size))
+
+    def _store(self, store: Store) -> None:
+        value = self.x.emit(store.value)
+        if store.buffer in self.x.tiles:
+            tile = self.x.tiles[store.buffer]
+            row, chunk = self.x.tile_position(tile, store.index)
+            tile.values[row][chunk] = self.x.widen(value, tile.width)
+            return
+        guard = None if store.guard is None else self.x.emit(store.guard)
+        if self.x.mask is not None:
+            guard = self.x.mask if guard is None else self._both(guard, self.x.mask)
+        if guard is not None and guard.width == 1:
+            with self.function.branch(guard):
+                self._write(self.x.buffers[store.buffer], store.index, value, None)
+            return
+        self._write(self.x.buffers[store.buffer], store.index, value, guard)
+
+    def _both(self, a: Val, b: Val) -> Val:
+        width = max(a.width, b.width)
+        return self.function.binary("and", self.x.widen(a, width), self.x.widen(b, width))
+
+    def _write(self, buffer: Buffer, index: Sequence[Expr], value: Val, guard: Val | None) -> None:
+        address = self.x.address(buffer, index)
+        if self.x.lanes is None:
+            self._write_one(buffer, address.offset, self._stored(buffer, value))
+        elif address.stride == 1:
+            wide = self.x.widen(value, self.x.lanes.width)
+            self._write_vector(buffer, address.offset, self._stored(buffer, wide), guard)
+        else:
+            for lane in range(self.x.lanes.active):
+                element = self._stored(buffer, self.x.lane(value, lane))
+                offset = address.at_lane(self.x, lane)
+                if guard is None:
+                    self._write_one(buffer, offset, element)
+                    continue
+                with self.function.branch(self.x.lane(guard, lane)):
+                    self._write_one(buffer, offset, element)
+
+    def _stored(self, buffer: Buffer, value: Val) -> Val:
+        if buffer.dtype.kind != "bool":
+            return value
+        type = vector("i8", value.width)
+        return self.function.pure(f"zext {value} to {type}", type, value.width, value)
+
+    def _write_one(self, buffer: Buffer, offset: Val, value: Val) -> None:
+        place = self._place(buffer, offset)
+        self.function.do(f"store {value}, {place}, align {buffer.dtype.itemsize}")
+
+    def _place(self, buffer: Buffer, offset: Val) -> Val:
+        return self.function.address(
+            self.x.pointers[buffer.name], STORED[buffer.dtype.name], offset
+        )
+
+    def _write_vector(self, buffer: Buffer, offset: Val, value: Val, guard: Val | None) -> None:
+        place = self._place(buffer, offset)
+        mask = self.x.lane_mask(guard)
+        align = buffer.dtype.itemsize
+        if mask is None:
+            self.function.do(f"store {value}, {place}, align {align}")
+            return
+        name = f"@llvm.masked.store.{overload(value.type)}.p0"
+        self.function.declare(f"void {name}({value.type}, ptr, i32, {mask.type})")
+        self.function.do(f"call void {name}({value}, {place}, i32 {align}, {mask})")
+
+    # Contractions
+
+    def _contract(self, contract: Contract) -> None:
+        tile = self.x.tiles[contract.tile]
+        columns = [self._column(contract, tile, chunk) for chunk in range(tile.chunks)]
+        for row in range(tile.rows):
+            self.x.values[contract.row] = self.function.int_(row)
+            a = self.x.widen(self.x.emit(contract.a), tile.width)
+            for chunk, b in enumerate(columns):
+                value = tile.values[row][chunk]
+                dtype = tile.buffer.dtype
+                tile.values[row][chunk] = self.x.scalars.call("fma", [a, b, value], dtype, dtype)
+
+    def _column(self, contract: Contract, tile: Tile, chunk: int) -> Val:
+        first = chunk * tile.width
+        self.x.values[contract.column] = self.function.int_(first)
+        active = min(tile.width, tile.columns - first)
+        self.x.lanes = Lanes(contract.column, tile.width, active) if tile.width > 1 else None
+        value = self.x.widen(self.x.emit(contract.b), tile.width)
+        self.x.lanes = None
+        return value
+
+
+def _refill(tiles: Sequence[Tile], values: Sequence[Val]) -> None:
+    start = 0
+    for tile in tiles:
+        count = tile.rows * tile.chunks
+        tile.fill(values[start : start + count])
+        start += count
+
+
+def _inner(statement: Statement) -> Sequence[Statement]:
+    return statement.body if isinstance(statement, Loop | When) else ()
+
+
+def _written_tiles(statements: Sequence[Statement]) -> list[str]:
+    """Buffers that statements store to or contract into, each once, in order."""
+    found: dict[str, None] = {}
+    for statement in statements:
+        match statement:
+            case Store(buffer=name) | Contract(tile=name):
+                found[name] = None
+        found.update(dict.fromkeys(_written_tiles(_inner(statement))))
+    return list(found)
+
+
+def _loads(expr: Expr) -> Iterator[Load]:
+    if isinstance(expr, Load):
+        yield expr
+    for child in children(expr):
+        yield from _loads(child)
+
+
+def _expressions(statements: Sequence[Statement]) -> Iterator[Expr]:
+    for statement in statements:
+        match statement:
+            case Let(value=value):
+                yield value
+            case Store(value=value, index=index, guard=guard):
+                yield value
+                yield from index
+                if guard is not None:
+                    yield guard
+            case Contract(a=a, b=b):
+                yield from (a, b)
+            case When(condition=condition):
+                yield condition
+        yield from _expressions(_inner(statement))
+
+
+def _tiles_in(statements: Sequence[Statement]) -> list[str]:
+    read = [load.buffer for expr in _expressions(statements) for load in _loads(expr)]
+    return list(dict.fromkeys(read + _written_tiles(statements)))
+
+
+def _reads_tiles(statements: Sequence[Statement], tiles: dict[str, Tile]) -> bool:
+    return any(name in tiles for name in _tiles_in(statements))
+
+
+def _widest(statements: Sequence[Statement], buffers: dict[str, Buffer]) -> object:
+    """The widest float type stored or computed in a loop, which sets how many lanes it has."""
+    found = [buffers[name].dtype for name in _tiles_in(statements) if name in buffers]
+    floats = [dtype for dtype in found if dtype.is_float] or found or [int64]
+    return max(floats, key=lambda dtype: dtype.itemsize)

@@ -1,0 +1,112 @@
+"""What a contraction asks of its operands' layouts, read off its own lowering.
+
+A contraction's value at an index is reduce(k...) a[...] * b[...]. Result indices that only `b`
+reads are columns (the last of them is what vectors run along), those that only `a` reads are rows.
+From where the k axes and the columns occur follow the best orders:
+
+    a    rows first, then the k axes in the order they are folded
+    b    the k axes in the order they are folded, then columns: neighbours are loaded as a vector
+    y    rows in a's order, then columns
+
+conv2d folds (kh, kw, channel): so x is N H W C, the weight is KH KW C O, y is N H W C; and the
+weight of a matmul lies with its columns last. No operator is named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from graphc.ir import Node
+from graphc.loops import Expr, Load, Reduce, Variable, alltrue, load
+from graphc.loops.affine import free_variables
+from graphc.ops import get
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """The index expressions of one contraction.
+
+    result   the names of the result's index variables
+    folded   the names of the k axes, in the order they are folded
+    a, b     operand number and the variables that each of its dimensions reads
+    """
+
+    result: tuple[str, ...]
+    folded: tuple[str, ...]
+    a: tuple[int, tuple[frozenset[str], ...]]
+    b: tuple[int, tuple[frozenset[str], ...]]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        in_a, in_b = frozenset().union(*self.a[1]), frozenset().union(*self.b[1])
+        return tuple(name for name in self.result if name in in_b - in_a)
+
+    def order_of_b(self) -> tuple[int, ...]:
+        """k in order, then columns; dimensions that neither reads (batches) come first."""
+        return self._order(self.b[1], self.columns[-1:])
+
+    def order_of_a(self) -> tuple[int, ...]:
+        return self._order(self.a[1], ())
+
+    def _order(self, dims: Sequence[frozenset[str]], last: Sequence[str]) -> tuple[int, ...]:
+        def rank(dimension: int) -> tuple[int, int]:
+            reads = dims[dimension]
+            if reads & set(last):
+                return len(self.folded) + 1, dimension
+            folded = [self.folded.index(name) for name in reads if name in self.folded]
+            return max(folded, default=-1), dimension
+
+        return tuple(sorted(range(len(dims)), key=rank))
+
+    def order_of_result(self, order_of_a: Sequence[int]) -> tuple[int, ...]:
+        """Rows as a's dimensions lie, the last column fastest."""
+        last = self.columns[-1:]
+
+        def rank(position: int) -> tuple[int, int]:
+            name = self.result[position]
+            if name in last:
+                return len(order_of_a) + 1, position
+            found = [at for at, dim in enumerate(order_of_a) if name in self.a[1][dim]]
+            return min(found, default=-1), position
+
+        return tuple(sorted(range(len(self.result)), key=rank))
+
+
+@dataclass
+class _Probe:
+    """Lowers a node on stand-in operands to see how it indexes them."""
+
+    node: Node
+    numbers: count[int]
+
+    def operand(
+        self, position: int, index: Sequence[Expr], guard: Expr | None = None, fill: float = 0
+    ) -> Expr:
+        dtype = self.node.operands[position].dtype
+        return load(str(position), index, dtype, alltrue(guard), fill)
+
+    def fresh(self, prefix: str) -> str:
+        return f"{prefix}.{next(self.numbers)}"
+
+
+def analyse(node: Node) -> Contraction | None:
+    """The roles of a contraction's indices; None where its lowering has no plain product form."""
+    rule = get(node.op).lower
+    if not get(node.op).contraction or rule is None:
+        return None
+    names = tuple(f"i{position}" for position in range(node.results[0].type.rank))
+    value = rule(_Probe(node, count()), tuple(Variable(name) for name in names))
+    if not isinstance(value, Reduce) or value.combine != "dot":
+        return None
+    a, b = value.body
+    if not isinstance(a, Load) or not isinstance(b, Load):
+        return None
+    folded = tuple(axis.name for axis in value.axes)
+    return Contraction(names, folded, _reads(a), _reads(b))
+
+
+def _reads(load: Load) -> tuple[int, tuple[frozenset[str], ...]]:
+    return int(load.buffer), tuple(map(free_variables, load.index))
+

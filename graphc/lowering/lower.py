@@ -1,0 +1,388 @@
+"""Graph -> Schedule: a launch for every group or node that moves or computes, in graph order.
+
+    reshape, transpose    views where the layout allows it: another place on the same storage
+    broadcast, slice      read through by their consumers
+    group, other nodes    one launch
+    scan, cond            Repeat, Branch around the launches of their regions
+
+Every tensor gets a place: a storage and an order of dimensions. Contractions say which order they
+want their operands in (`contraction`); a state tensor takes the order that its first contraction
+wants, any other operand in the wrong order is laid out anew by a launch of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from graphc.dtypes import DType
+from graphc.ir import Graph, Node, Value
+from graphc.loops import (
+    Argument,
+    Branch,
+    Kernel,
+    Launch,
+    Repeat,
+    Schedule,
+    Step,
+    Storage,
+    add,
+    index,
+    mul,
+    sub,
+    variable,
+)
+from graphc.lowering.contraction import analyse
+from graphc.lowering.costs import flops_of
+from graphc.lowering.domains import group_domain, result_order
+from graphc.lowering.kernels import Lowered, lower_nest, lower_values
+from graphc.lowering.layouts import state_orders
+from graphc.lowering.places import Place, reshaped, row_major, same_layout, transposed
+from graphc.ops import get, make_node
+
+Orders = Mapping[str, tuple[int, ...]]
+
+
+def lower(graph: Graph, orders: Orders | None = None) -> Schedule:
+    """The launches of a graph, each with its naive kernel.
+
+    `orders` fixes how state tensors lie in memory; those it does not name are chosen, and are the
+    `order` of the state's storages in the result.
+    """
+    return _Lowering(graph, state_orders(graph, orders or {})).run()
+
+
+@dataclass
+class _Lowering:
+    graph: Graph
+    orders: Orders
+    places: dict[Value, Place] = field(default_factory=dict)
+    producers: dict[Value, Node] = field(default_factory=dict)
+    storages: dict[str, Storage] = field(default_factory=dict)
+    kernels: dict[str, Kernel] = field(default_factory=dict)
+    constants: dict[str, str] = field(default_factory=dict)
+    relaid: dict[tuple[Place, tuple[int, ...]], Place] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+
+    def run(self) -> Schedule:
+        graph = self.graph
+        inputs = [self._input(value) for value in graph.inputs]
+        for value in graph.state:
+            self._state(value)
+        targets = self._update_targets()
+        self._sweep(graph, targets)
+        self._copy_updates(targets)
+        outputs = [self._output(n, value) for n, value in enumerate(graph.outputs)]
+        return Schedule(
+            graph.name,
+            tuple(self.storages.values()),
+            self.kernels,
+            tuple(self.steps),
+            tuple(inputs),
+            tuple(outputs),
+            self.constants,
+        )
+
+    # Storages
+
+    def _input(self, value: Value) -> str:
+        name = f"input.{value.name}"
+        self._place(value, Storage(name, value.shape, value.dtype, "input"))
+        return name
+
+    def _state(self, value: Value) -> None:
+        order = self.orders.get(value.name, row_major(value.shape))
+        self._place(value, Storage(value.name, value.shape, value.dtype, "state", order))
+
+    def _place(self, value: Value, storage: Storage) -> Place:
+        self.storages[storage.name] = storage
+        order = storage.order or row_major(storage.shape)
+        self.places[value] = Place(storage.name, storage.shape, storage.dtype, order)
+        return self.places[value]
+
+    def _temporary(
+        self,
+        shape: tuple[int, ...],
+        dtype: DType,
+        order: tuple[int, ...],
+        source: tuple[str, ...],
+    ) -> Place:
+        name = f"t{len(self.storages)}"
+        self.storages[name] = Storage(name, shape, dtype, "temporary", order, source)
+        return Place(name, shape, dtype, order)
+
+    # Nodes
+
+    def _sweep(self, graph: Graph, targets: Mapping[Value, Place]) -> None:
+        for node in graph.nodes:
+            if not self._is_view(node):
+                self._launch_node(node, targets)
+
+    def _is_view(self, node: Node) -> bool:
+        """Enter nodes that need no launch of their own; consumers read through them."""
+        if node.op == "constant":
+            return self._constant(node)
+        self.producers.update(dict.fromkeys(node.results, node))
+        if node.op == "iota":
+            return True
+        if not get(node.op).view:
+            return False
+        place = self.places.get(node.operands[0])
+        if place is not None and node.op == "transpose":
+            self.places[node.result] = transposed(place, node.attrs["axes"])
+        if node.op == "reshape":
+            view = None if place is None else reshaped(place, node.attrs["shape"])
+            if view is None:
+                return False
+            self.places[node.result] = view
+        return True
+
+    def _constant(self, node: Node) -> bool:
+        self.producers[node.result] = node
+        if node.result.type.size > 1:
+            digest = node.attrs["value"].digest
+            name = f"constant.{digest}"
+            self.constants[name] = digest
+            storage = Storage(name, node.result.shape, node.result.dtype, "constant")
+            self._place(node.result, storage)
+        return True
+
+    def _launch_node(self, node: Node, targets: Mapping[Value, Place]) -> None:
+        match node.op:
+            case "scan":
+                self._scan(node)
+            case "cond":
+                self._cond(node)
+            case "group":
+                self._group(node, targets)
+            case _:
+                self._single(node, targets)
+
+    def _single(self, node: Node, targets: Mapping[Value, Place]) -> None:
+        record = get(node.op)
+        self._relay_operands(node)
+        order = result_order([node], node.results[0], self.places, self.producers)
+        results = [(v, self._result_place(v, order, node, targets)) for v in node.results]
+        producers = self.producers
+        if record.nest is not None:
+            for value in node.operands:
+                self._materialise(value)
+            places = [place for _, place in results]
+            lowered = lower_nest(node.op, node, places, self.places, producers)
+            self._launch(lowered, node.op, node.source, "")
+        else:
+            domain = node.results[0].shape
+            self._launch_values(node, results, producers, domain, node.op, "")
+        self.places.update(results)
+
+    def _group(self, node: Node, targets: Mapping[Value, Place]) -> None:
+        (region,) = node.regions
+        inside = dict(zip(region.inputs, node.operands, strict=True))
+        for inner in region.nodes:
+            self._relay_operands(inner, inside)
+        places = dict(self.places)
+        producers = dict(self.producers)
+        for formal, actual in inside.items():
+            if actual in self.places:
+                places[formal] = self.places[actual]
+            else:
+                producers[formal] = self._through(formal, actual)
+        producers.update({v: n for n in region.nodes for v in n.results})
+        domain = group_domain(region)
+        results = []
+        for inner_value, value in zip(region.outputs, node.results, strict=True):
+            order = result_order(region.nodes, inner_value, places, producers)
+            place = self._result_place(value, order, node, targets)
+            results.append((inner_value, place))
+            self.places[value] = place
+        name, reason = node.attrs["name"], node.attrs["reason"]
+        lowered = lower_values(name, results, places, producers, domain)
+        self._launch(lowered, name, node.source, reason)
+
+    def _through(self, formal: Value, actual: Value) -> Node:
+        """A stand-in that reads a group's operand which no memory holds."""
+        node = make_node("reshape", [actual], {"shape": actual.shape})
+        return replace(node, results=(formal,))
+
+    def _launch_values(
+        self,
+        node: Node,
+        results: Sequence[tuple[Value, Place]],
+        producers: Mapping[Value, Node],
+        domain: tuple[int, ...],
+        name: str,
+        reason: str,
+    ) -> None:
+        lowered = lower_values(name, results, self.places, producers, domain)
+        self._launch(lowered, name, node.source, reason)
+
+    def _result_place(
+        self, value: Value, order: tuple[int, ...], node: Node, targets: Mapping[Value, Place]
+    ) -> Place:
+        target = targets.get(value)
+        if target is not None:
+            return target
+        if len(order) != len(value.shape):
+            order = row_major(value.shape)
+        return self._temporary(value.shape, value.dtype, order, node.source)
+
+    def _launch(
+        self, lowered: Lowered, name: str, source: tuple[str, ...], reason: str
+    ) -> None:
+        if any(0 in buffer.shape for buffer in lowered.kernel.buffers if buffer.access == "out"):
+            return
+        key = f"{name}.{lowered.kernel.structural_hash[:12]}"
+        self.kernels.setdefault(key, replace(lowered.kernel, name=key))
+        arguments = tuple(Argument(place.storage, place.offset) for place in lowered.places)
+        ops = tuple(node.op for node in lowered.nodes if not get(node.op).view)
+        moved = sum(buffer.nbytes for buffer in lowered.kernel.buffers)
+        flops = sum(map(flops_of, lowered.nodes))
+        self.steps.append(Launch(name, key, arguments, ops, source, reason, flops, moved))
+
+    # Layouts
+
+    def _relay_operands(self, node: Node, inside: Mapping[Value, Value] | None = None) -> None:
+        """Lay a contraction's second operand out with its columns last, if it is not."""
+        contraction = analyse(node)
+        if contraction is None or not contraction.columns:
+            return
+        operand = node.operands[contraction.b[0]]
+        actual = (inside or {}).get(operand, operand)
+        place = self.places.get(actual)
+        if place is None:
+            if actual not in self.producers or inside and operand not in inside:
+                return
+            self._materialise(actual)
+            place = self.places[actual]
+        wanted = contraction.order_of_b()
+        if place.order and place.order[-1] != wanted[-1] and place.shape[wanted[-1]] > 1:
+            self.places[actual] = self._relay(place, wanted, node.source)
+
+    def _relay(self, place: Place, order: tuple[int, ...], source: tuple[str, ...]) -> Place:
+        """The same elements in another order, by a launch; made once."""
+        key = (place, order)
+        if key not in self.relaid:
+            made = self._temporary(place.shape, place.dtype, order, source)
+            self._copy(place, made, "layout", source)
+            self.relaid[key] = made
+        return self.relaid[key]
+
+    def _copy(self, start: Place, end: Place, name: str, source: tuple[str, ...]) -> None:
+        node = make_node("reshape", [_stand_in(start)], {"shape": start.shape})
+        places = {node.operands[0]: start}
+        lowered = lower_values(
+            name, [(node.result, end)], places, {node.result: node}, start.shape
+        )
+        self._launch(lowered, name, source, "")
+
+    def _materialise(self, value: Value) -> Place:
+        """Give a value that is read through (a broadcast, a literal) memory of its own."""
+        if value not in self.places:
+            node = self.producers[value]
+            order = result_order([node], value, self.places, self.producers)
+            if len(order) != len(value.shape):
+                order = row_major(value.shape)
+            place = self._temporary(value.shape, value.dtype, order, node.source)
+            self._launch_values(
+                node, [(value, place)], self.producers, value.shape, node.op, ""
+            )
+            self.places[value] = place
+        return self.places[value]
+
+    # State and outputs
+
+    def _update_targets(self) -> dict[Value, Place]:
+        """Updates that may be stored straight into the state: nothing reads the old value later."""
+        state = {value.name: value for value in self.graph.state}
+        readers = _last_readers(self.graph)
+        made = {v: n for n, node in enumerate(self.graph.nodes) for v in node.results}
+        counts: dict[Value, int] = {}
+        for _, value in self.graph.updates:
+            counts[value] = counts.get(value, 0) + 1
+        targets = {}
+        for name, value in self.graph.updates:
+            old = state[name]
+            node = self.graph.nodes[made[value]] if value in made else None
+            if node is None or counts[value] > 1 or value in self.graph.outputs:
+                continue
+            if readers.get(old, -1) > made[value] or old in self.graph.outputs:
+                continue
+            if _stores_where_it_reads(node, old):
+                targets[value] = self.places[old]
+        return targets
+
+    def _copy_updates(self, targets: Mapping[Value, Place]) -> None:
+        """Updates that could not be stored in place: all are read before any is written."""
+        state = {value.name: value for value in self.graph.state}
+        pending = []
+        for name, value in self.graph.updates:
+            if value in targets or value is state[name]:
+                continue
+            end = self.places[state[name]]
+            start = self._materialise(value)
+            if self.storages[start.storage].purpose == "state":
+                safe = self._temporary(end.shape, end.dtype, end.order, ())
+                self._copy(start, safe, "copy", ())
+                start = safe
+            pending.append((start, end))
+        for start, end in pending:
+            self._copy(start, end, "copy", ())
+
+    def _output(self, number: int, value: Value) -> str:
+        name = f"output.{number}"
+        storage = Storage(name, value.shape, value.dtype, "output")
+        self.storages[name] = storage
+        place = Place(name, value.shape, value.dtype, row_major(value.shape))
+        self._copy(self._materialise(value), place, "output", ())
+        return name
+
+    # Control flow
+
+    def _scan(self, node: Node) -> None:
+        from graphc.lowering.control import lower_scan
+
+        lower_scan(self, node)
+
+    def _cond(self, node: Node) -> None:
+        from graphc.lowering.control import lower_cond
+
+        lower_cond(self, node)
+
+
+def _stand_in(place: Place) -> Value:
+    from graphc.ir import TensorType
+
+    return Value(TensorType(place.shape, place.dtype))
+
+
+def _last_readers(graph: Graph) -> dict[Value, int]:
+    """The last node that reads each value, views counted as reading when they are read."""
+    last: dict[Value, int] = {}
+    for number in range(len(graph.nodes) - 1, -1, -1):
+        node = graph.nodes[number]
+        at = number
+        if get(node.op).view:
+            at = max((last.get(value, number) for value in node.results), default=number)
+            at = max(at, number)
+        for value in node.operands:
+            last[value] = max(last.get(value, -1), at)
+    for value in graph.outputs + tuple(v for _, v in graph.updates):
+        producer = graph.producers.get(value)
+        if producer is not None and get(producer.op).view:
+            for operand in producer.operands:
+                last[operand] = len(graph.nodes)
+    return last
+
+
+def _stores_where_it_reads(node: Node, old: Value) -> bool:
+    """Whether a node reads a state tensor only at the element that it writes."""
+    if old not in node.operands:
+        return get(node.op).nest is None and node.op not in ("scan", "cond")
+    if node.op != "group":
+        return get(node.op).elementwise
+    (region,) = node.regions
+    formal = region.inputs[node.operands.index(old)]
+    readers = region.users.get(formal, ())
+    return all(get(reader.op).elementwise for reader in readers) and all(
+        value.shape == old.shape for value in region.outputs
+    )

@@ -1,0 +1,98 @@
+"""Targets: what a backend needs to know of a machine, as a value.
+
+>>> X86_64_V3.vector_bytes, X86_64_V3.fma
+(32, True)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of CPU.
+
+    triple, cpu, features   LLVM's names
+    vector_bytes            width of the widest vectors used
+    accumulators            vector registers a register tile may take, so that operands fit too
+    fma                     fused multiply-add exists; without it products round twice, which
+                            gives this target bits of its own
+    masked                  masked loads and stores are single instructions
+    l1_bytes, l2_bytes      data caches of one core
+    """
+
+    name: str
+    triple: str
+    cpu: str
+    features: str
+    vector_bytes: int
+    accumulators: int
+    fma: bool
+    masked: bool
+    l1_bytes: int = 32 << 10
+    l2_bytes: int = 512 << 10
+
+    @property
+    def is_x86(self) -> bool:
+        return self.triple.startswith("x86_64")
+
+
+_LINUX = "x86_64-unknown-linux-gnu"
+X86_64_V2 = Target("x86-64-v2", _LINUX, "x86-64-v2", "", 16, 12, fma=False, masked=False)
+X86_64_V3 = Target("x86-64-v3", _LINUX, "x86-64-v3", "", 32, 12, fma=True, masked=False)
+X86_64_V4 = Target(
+    "x86-64-v4", _LINUX, "x86-64-v4", "", 64, 28, fma=True, masked=True, l2_bytes=1 << 20
+)
+AARCH64 = Target(
+    "aarch64", "aarch64-unknown-linux-gnu", "generic", "+neon", 16, 24, fma=True, masked=False
+)
+NAMED = {target.name: target for target in (X86_64_V2, X86_64_V3, X86_64_V4, AARCH64)}
+
+
+@cache
+def host() -> Target:
+    """The machine this runs on, by what LLVM and the kernel's cache tables say of it."""
+    from llvmlite import binding
+
+    features = binding.get_host_cpu_features()
+    base = _level(binding.get_process_triple(), features)
+    l1, l2 = _cache_bytes(1, base.l1_bytes), _cache_bytes(2, base.l2_bytes)
+    return Target(
+        "host",
+        binding.get_process_triple(),
+        binding.get_host_cpu_name(),
+        features.flatten(),
+        base.vector_bytes,
+        base.accumulators,
+        base.fma,
+        base.masked,
+        l1,
+        l2,
+    )
+
+
+def _level(triple: str, features: dict[str, bool]) -> Target:
+    if triple.startswith("aarch64"):
+        return AARCH64
+    if all(features.get(name, False) for name in ("avx512f", "avx512vl", "avx512bw", "avx512dq")):
+        return X86_64_V4
+    if features.get("avx2", False) and features.get("fma", False):
+        return X86_64_V3
+    return X86_64_V2
+
+
+def _cache_bytes(level: int, default: int) -> int:
+    """Size of the data cache of a level, from Linux's table of caches."""
+    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        try:
+            found = int((folder / "level").read_text())
+            kind = (folder / "type").read_text().strip()
+            size = (folder / "size").read_text().strip()
+        except (OSError, ValueError):
+            continue
+        if found == level and kind != "Instruction" and size.endswith("K"):
+            return int(size[:-1]) << 10
+    return default
