@@ -27,13 +27,12 @@ from graphc.loops import (
 )
 from graphc.loops.affine import Affine, affine, free_variables
 from graphc.loops.clamp import clamp
-from graphc.loops.combine import step, unit
+from graphc.loops.combine import merge, step, unit
 from graphc.loops.formulas import expand_call, is_formula
 from graphc.target import Target
 
 from .function import SCALAR, STORED, Function, Val, overload, vector
 from .scalars import Scalars, literal
-
 
 FoldBody = Callable[[Reduce, "Expr | None", "list[Val]"], "list[Val]"]
 
@@ -95,6 +94,7 @@ class Expressions:
 
     def __post_init__(self) -> None:
         self.scalars = Scalars(self.function, self.target)
+        self._count = 0
         self._folds: dict[tuple[int, int], tuple[Reduce, list[Val]]] = {}
 
     def width_of(self, dtype: DType) -> int:
@@ -156,12 +156,12 @@ class Expressions:
         condition, yes, no = args
         if condition.width == 1 and width > 1 and yes.width == no.width == 1:
             width = 1
-        return self.scalars.select(
-            condition, self.widen(yes, width), self.widen(no, width)
-        )
+        return self.scalars.select(condition, self.widen(yes, width), self.widen(no, width))
 
     def _formula(self, expr: Call) -> Val:
-        lets, result = expand_call(expr, lambda prefix: f"{prefix}.{len(self.values)}")
+        self._count += 1
+        number = self._count
+        lets, result = expand_call(expr, lambda prefix: f"{prefix}.{number}")
         for let in lets:
             self.values[let.name] = self.emit(let.value)
         return self.emit(result)
@@ -374,10 +374,8 @@ class Expressions:
         return self._folds[key][1]
 
     def _fold_anew(self, reduce: Reduce) -> list[Val]:
-        if reduce.lanes > 1 and self.lanes is None:
-            return self._fold_lanes(reduce)
         if reduce.lanes > 1:
-            raise CompileError("a fold over lanes inside a vector loop")
+            return self._fold_lanes(reduce)
         width = self.lanes.width if self.lanes else 1
         starts = self.units(reduce, width)
         return self._fold_axes(reduce, reduce.axes, reduce.where, starts, self._step_once)
@@ -434,13 +432,9 @@ class Expressions:
 
     def step(self, reduce: Reduce, accumulators: Sequence[Val]) -> list[Val]:
         """The accumulators after one element (or one vector of elements)."""
-        names = [f"accumulator.{position}" for position in range(len(accumulators))]
-        self.values.update(zip(names, accumulators, strict=True))
-        before = tuple(
-            Variable(name, start.dtype) for name, start in zip(names, unit(reduce), strict=True)
-        )
+        held = self._bind("accumulator", reduce, accumulators)
         width = accumulators[0].width
-        after = step(reduce.combine, before, reduce.body)
+        after = step(reduce.combine, held, reduce.body)
         return [self.widen(self.emit(expr), width) for expr in after]
 
     def _fold_lanes(self, reduce: Reduce) -> list[Val]:
@@ -512,9 +506,7 @@ class Expressions:
     def _halve(self, reduce: Reduce, groups: list[list[Val]]) -> list[Val]:
         while len(groups) > 1:
             half = len(groups) // 2
-            groups = [
-                self._merge(reduce, groups[i], groups[i + half]) for i in range(half)
-            ]
+            groups = [self._merge(reduce, groups[i], groups[i + half]) for i in range(half)]
         values = groups[0]
         while values[0].width > 1:
             half = values[0].width // 2
@@ -536,16 +528,18 @@ class Expressions:
         )
 
     def _merge(self, reduce: Reduce, low: list[Val], high: list[Val]) -> list[Val]:
-        """Accumulators taken into others: partial sums are added, not multiplied."""
-        starts = unit(reduce)
-        names = [f"part.{position}" for position in range(len(high))]
-        self.values.update(zip(names, high, strict=True))
-        parts = tuple(
-            Variable(name, start.dtype) for name, start in zip(names, starts, strict=True)
-        )
-        combine = "sum" if reduce.combine == "dot" else reduce.combine
-        merged = Reduce(combine, (), parts, reduce.dtype)
-        return self.step(merged, low)
+        """Accumulators taken into others."""
+        held = self._bind("accumulator", reduce, low)
+        other = self._bind("part", reduce, high)
+        return [self.widen(self.emit(e), low[0].width) for e in merge(reduce.combine, held, other)]
+
+    def _bind(self, prefix: str, reduce: Reduce, values: Sequence[Val]) -> tuple[Variable, ...]:
+        """Accumulators as variables that a fold's rule can be written over."""
+        self._count += 1
+        names = [f"{prefix}.{self._count}.{position}" for position in range(len(values))]
+        self.values.update(zip(names, values, strict=True))
+        types = [start.dtype for start in unit(reduce)]
+        return tuple(Variable(name, dtype) for name, dtype in zip(names, types, strict=True))
 
 
 def _fold_index(op: str, args: list[int]) -> int:

@@ -15,7 +15,7 @@ from graphc.target import Target
 from .function import SCALAR, Function, Val, overload, vector
 
 _FLOAT_BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
-_INTEGER_BINARY = {"add": "add", "sub": "sub", "mul": "mul", "shl": "shl"}
+_INTEGER_BINARY = {"add": "add", "sub": "sub", "mul": "mul"}
 _BITS = {"and": "and", "or": "or", "xor": "xor"}
 _FLOAT_RELATION = {"lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge", "eq": "oeq", "ne": "une"}
 _RELATION = {"lt": "lt", "le": "le", "gt": "gt", "ge": "ge", "eq": "eq", "ne": "ne"}
@@ -138,8 +138,19 @@ class Scalars:
         ones = literal(True, given, x.width) if given.kind == "bool" else None
         return self.function.binary("xor", x, ones or literal(-1, given, x.width))
 
+    def _shl(self, args: list[Val], given: DType, dtype: DType) -> Val:
+        return self._shift("shl", args, given)
+
     def _shr(self, args: list[Val], given: DType, dtype: DType) -> Val:
-        return self.function.binary("ashr" if given.is_signed else "lshr", *args)
+        return self._shift("ashr" if given.is_signed else "lshr", args, given)
+
+    def _shift(self, word: str, args: list[Val], given: DType) -> Val:
+        """Counts are taken modulo the width; LLVM leaves larger ones undefined."""
+        x, count = args
+        if not (_is_constant(count) and 0 <= _constant_value(count) < given.bits):
+            mask = literal(given.bits - 1, given, count.width)
+            count = self.function.binary("and", count, mask)
+        return self.function.binary(word, x, count)
 
     def _floordiv(self, args: list[Val], given: DType, dtype: DType) -> Val:
         return self._divide(args, given)[0]
@@ -150,19 +161,22 @@ class Scalars:
     def _divide(self, args: list[Val], given: DType) -> tuple[Val, Val]:
         """Quotient toward minus infinity and remainder, total: a division by zero would trap."""
         a, b = args
-        if given.kind == "int" and b.depth == 0 and _is_power_of_two(b):
+        if _is_constant(b) and _constant_value(b) == 0:
+            zero = literal(0, given, a.width)
+            return zero, zero
+        if given.kind == "int" and _is_power_of_two(b):
             return self._shift_divide(a, b, given)
         zero, one = literal(0, given, a.width), literal(1, given, a.width)
         unsafe = self.call("eq", [b, zero], given, given)
         if given.is_signed:  # the least integer over -1 overflows, and traps too
             unsafe = self.function.binary("or", unsafe, self._is(b, -1, given))
-        safe = b if _is_constant(b) else self.select(unsafe, one, b)
+        safe = b if _is_harmless(b) else self.select(unsafe, one, b)
         sign = "s" if given.is_signed else "u"
         quotient = self.function.binary(f"{sign}div", a, safe)
         remainder = self.function.binary(f"{sign}rem", a, safe)
         if given.is_signed:
             quotient, remainder = self._toward_minus_infinity(quotient, remainder, safe, given)
-        if _is_constant(b):
+        if _is_harmless(b):
             return quotient, remainder
         if given.is_signed:
             minus = self._is(b, -1, given)
@@ -252,6 +266,11 @@ def _is_constant(value: Val) -> bool:
 def _constant_value(value: Val) -> int:
     digits = value.name.removeprefix("splat (").removesuffix(")").split()[-1]
     return int(digits)
+
+
+def _is_harmless(divisor: Val) -> bool:
+    """A number by which no division traps."""
+    return _is_constant(divisor) and _constant_value(divisor) not in (0, -1)
 
 
 def _is_power_of_two(value: Val) -> bool:

@@ -17,18 +17,17 @@ from graphc.loops import (
     Expr,
     Kernel,
     Let,
-    Literal,
     Local,
     Loop,
     Statement,
     Store,
     When,
 )
-from graphc.loops.expressions import Call, Load, Reduce, children
+from graphc.loops.expressions import Load, children
 from graphc.target import Target
 
 from .expressions import Expressions, Lanes, Tile
-from .function import SCALAR, STORED, Function, Val, overload, vector
+from .function import STORED, Function, Val, overload, vector
 from .scalars import literal
 
 _STACK_LIMIT_BYTES = 1 << 20
@@ -90,6 +89,8 @@ class Statements:
 
     def _parallel(self, loop: Loop) -> None:
         """This thread's range: iterations n*t/T up to n*(t+1)/T."""
+        if self._number(loop.lower) != 0 or loop.step != 1:
+            raise CompileError("a parallel loop that is shared out counts from 0 in steps of 1")
         count = self.x.index_value(loop.upper)
         thread, threads = Val("%thread", "i64"), Val("%threads", "i64")
         binary = self.function.binary

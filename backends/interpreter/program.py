@@ -1,0 +1,47 @@
+"""Runs a schedule by the naive meaning of its kernels, in NumPy: slow, and the oracle of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from graphc.planning.plan import MemoryPlan
+
+from graphc.errors import ArgumentError
+from graphc.loops import Schedule
+from graphc.loops.evaluate import run_schedule
+from graphc.runtime.state import State
+
+Array = np.ndarray[Any, Any]
+
+
+def load(
+    schedule: Schedule,
+    plan: MemoryPlan,
+    state: State,
+    constants: Mapping[str, Array],
+    threads: int,
+) -> Interpreter:
+    """A schedule to be interpreted; the number of threads does not matter."""
+    return Interpreter(schedule, state, constants)
+
+
+class Interpreter:
+    """Runs a schedule's naive kernels one after the other."""
+
+    def __init__(self, schedule: Schedule, state: State, constants: Mapping[str, Array]) -> None:
+        self.schedule, self.state, self.constants = schedule, state, constants
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        schedule = self.schedule
+        memory = dict(zip(schedule.inputs, inputs, strict=True))
+        memory.update({name: self.constants[key] for name, key in schedule.constants.items()})
+        for storage in schedule.storages:
+            if storage.purpose == "state":
+                memory[storage.name] = self.state.array(storage.name)
+        run_schedule(schedule, memory)
+        return [np.ascontiguousarray(memory[name]) for name in schedule.outputs]
+
+    def kernel_code(self, kernel: str, form: str) -> str:
+        raise ArgumentError(f"the interpreter makes no code; it cannot show {form!r}")

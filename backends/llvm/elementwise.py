@@ -1,0 +1,123 @@
+"""Loops without register tiles: the innermost loop runs in vectors where neighbours are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from graphc.loops import Kernel, Let, Loop, Statement, Store, When, add, index, mul, variable
+from graphc.loops.affine import affine
+from graphc.loops.expressions import Expr, Literal, Reduce, children
+from graphc.loops.substitute import substitute
+
+_BLOCK = 2048
+
+
+def vectorise(kernel: Kernel) -> Kernel:
+    """Innermost loops over neighbours become vector loops; a lone long loop is cut in blocks."""
+    body = tuple(new for s in kernel.body for new in _outer(s, kernel))
+    return replace(kernel, body=body)
+
+
+def _outer(statement: Statement, kernel: Kernel) -> Sequence[Statement]:
+    if not isinstance(statement, Loop):
+        return (statement,)
+    if _is_vector(statement, kernel) and statement.kind == "parallel":
+        return _blocks(statement)
+    return (_inner(statement, kernel),)
+
+
+def _inner(statement: Statement, kernel: Kernel) -> Statement:
+    match statement:
+        case Loop(kind="serial" | "parallel"):
+            if _is_vector(statement, kernel):
+                return replace(statement, kind="vector")
+            return replace(statement, body=tuple(_inner(s, kernel) for s in statement.body))
+        case When(condition, body):
+            return When(condition, tuple(_inner(s, kernel) for s in body))
+        case _:
+            return statement
+
+
+def _blocks(loop: Loop) -> Sequence[Statement]:
+    """Blocks of neighbours, shared out; the rest is a block of its own."""
+    extent = _extent(loop)
+    whole, rest = divmod(extent, _BLOCK)
+    made: list[Statement] = []
+    block = variable(f"{loop.var}.block")
+    for start, count, length in ((0, whole, _BLOCK), (whole * _BLOCK, 1, rest)):
+        if count and length:
+            lane = variable(f"{loop.var}.lane")
+            first = add(mul(block, _BLOCK), start)
+            place = {loop.var: add(first, lane)}
+            body = tuple(substituted(s, place) for s in loop.body)
+            vector = Loop("vector", lane.name, index(0), index(length), body)
+            made.append(Loop("parallel", block.name, index(0), index(count), (vector,)))
+    return made
+
+
+def substituted(statement: Statement, values: dict[str, Expr]) -> Statement:
+    """A statement with variables replaced."""
+    match statement:
+        case Let(name, value):
+            return Let(name, substitute(value, values))
+        case Store(buffer, at, value, guard):
+            places = tuple(substitute(i, values) for i in at)
+            condition = None if guard is None else substitute(guard, values)
+            return Store(buffer, places, substitute(value, values), condition)
+        case Loop():
+            return replace(
+                statement,
+                lower=substitute(statement.lower, values),
+                upper=substitute(statement.upper, values),
+                body=tuple(substituted(s, values) for s in statement.body),
+            )
+        case When(condition, body):
+            return When(substitute(condition, values), tuple(substituted(s, values) for s in body))
+        case _:
+            return statement
+
+
+def _extent(loop: Loop) -> int:
+    if isinstance(loop.lower, Literal) and isinstance(loop.upper, Literal):
+        return int(loop.upper.value) - int(loop.lower.value)
+    return 0
+
+
+def _is_vector(loop: Loop, kernel: Kernel) -> bool:
+    """Only lets and stores of neighbours inside, and no fold that has lanes of its own."""
+    if _extent(loop) < 2 or loop.step != 1:
+        return False
+    stores = [s for s in loop.body if isinstance(s, Store)]
+    plain = all(isinstance(s, Let | Store) for s in loop.body)
+    return (
+        plain
+        and bool(stores)
+        and all(_stride(store, loop.var, kernel) == 1 for store in stores)
+        and not any(_has_lanes(expr) for expr in _values(loop.body))
+    )
+
+
+def _stride(store: Store, name: str, kernel: Kernel) -> int | None:
+    buffer = kernel.by_name.get(store.buffer)
+    if buffer is None:
+        return None
+    total = 0
+    for expr, stride in zip(store.index, buffer.strides, strict=True):
+        form = affine(expr)
+        if form is None or form.hides(name):
+            return None
+        total += stride * form.coefficient(name)
+    return total
+
+
+def _values(statements: Sequence[Statement]) -> Iterator[Expr]:
+    for statement in statements:
+        if isinstance(statement, Let | Store):
+            yield statement.value
+
+
+def _has_lanes(expr: Expr) -> bool:
+    if isinstance(expr, Reduce) and expr.lanes > 1:
+        return True
+    return any(map(_has_lanes, children(expr)))

@@ -1,0 +1,201 @@
+"""The step function and the threads that run it, in native code.
+
+Every thread runs the whole step on its share of each launch and meets the others at barriers: a
+counter and a generation, some spinning, then a futex. Between steps the workers wait in the same
+way, in native code, so that a step costs one native call and no Python.
+
+    run(table, sync, threads)            the caller's thread: wakes the workers, takes part
+    work(thread, table, sync, threads)   a worker's life: wait, step, wait ... until told to stop
+    leave(sync, threads)                 wakes the workers with the stop flag set: they return
+
+`table` holds the address of every storage; `sync` is 1 KiB of zeroed memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from graphc.loops import Argument, Branch, Launch, Repeat, Schedule, Step
+from graphc.target import Target
+
+from .expressions import Expressions
+from .function import STORED, Function, Val
+
+STOP_BYTE = 512
+_MEET = """
+define internal void @meet(ptr %sync, i64 %threads) nounwind noinline {
+entry:
+  %alone = icmp eq i64 %threads, 1
+  br i1 %alone, label %done, label %arrive
+arrive:
+  %generation = getelementptr i8, ptr %sync, i64 64
+  %sleepers = getelementptr i8, ptr %sync, i64 128
+  %before = load atomic i32, ptr %generation acquire, align 4
+  %count = atomicrmw add ptr %sync, i32 1 acq_rel
+  %all = trunc i64 %threads to i32
+  %arrived = add i32 %count, 1
+  %last = icmp eq i32 %arrived, %all
+  br i1 %last, label %release, label %spin
+release:
+  store atomic i32 0, ptr %sync monotonic, align 4
+  %next = add i32 %before, 1
+  store atomic i32 %next, ptr %generation seq_cst, align 4
+  %asleep = load atomic i32, ptr %sleepers seq_cst, align 4
+  %any = icmp ne i32 %asleep, 0
+  br i1 %any, label %wake, label %done
+wake:
+  %woken = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %generation, i32 129, i32 2147483647, ptr null, ptr null, i32 0)
+  br label %done
+spin:
+  %tries = phi i32 [ 0, %arrive ], [ %more, %again ]
+  %seen = load atomic i32, ptr %generation acquire, align 4
+  %moved = icmp ne i32 %seen, %before
+  br i1 %moved, label %done, label %again
+again:
+  PAUSE
+  %more = add i32 %tries, 1
+  %tired = icmp uge i32 %more, 500
+  br i1 %tired, label %sleep, label %spin
+sleep:
+  %in = atomicrmw add ptr %sleepers, i32 1 seq_cst
+  %slept = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %generation, i32 128, i32 %before, ptr null, ptr null, i32 0)
+  %out = atomicrmw sub ptr %sleepers, i32 1 seq_cst
+  %now = load atomic i32, ptr %generation acquire, align 4
+  %still = icmp eq i32 %now, %before
+  br i1 %still, label %sleep, label %done
+done:
+  ret void
+}
+
+define void @run(ptr %table, ptr %sync, i64 %threads) nounwind {
+entry:
+  call void @meet(ptr %sync, i64 %threads)
+  call void @step(i64 0, i64 %threads, ptr %table, ptr %sync)
+  ret void
+}
+
+define void @leave(ptr %sync, i64 %threads) nounwind {
+entry:
+  call void @meet(ptr %sync, i64 %threads)
+  ret void
+}
+
+define void @work(i64 %thread, ptr %table, ptr %sync, i64 %threads) nounwind {
+entry:
+  br label %wait
+wait:
+  call void @meet(ptr %sync, i64 %threads)
+  %place = getelementptr i8, ptr %sync, i64 STOP
+  %stop = load atomic i32, ptr %place acquire, align 4
+  %leave = icmp ne i32 %stop, 0
+  br i1 %leave, label %done, label %go
+go:
+  call void @step(i64 %thread, i64 %threads, ptr %table, ptr %sync)
+  br label %wait
+done:
+  ret void
+}
+"""
+_FUTEX_NUMBER = {"x86_64": 202, "aarch64": 98}
+
+
+def runtime_text(target: Target) -> str:
+    """The barrier, the caller's entry and the workers' loop."""
+    pause = "call void @llvm.x86.sse2.pause()" if target.is_x86 else ""
+    number = _FUTEX_NUMBER[target.triple.split("-")[0]]
+    text = _MEET.replace("FUTEX", str(number)).replace("STOP", str(STOP_BYTE))
+    declared = "declare i64 @syscall(i64, ...)\n"
+    if target.is_x86:
+        declared += "declare void @llvm.x86.sse2.pause()\n"
+    return declared + text.replace("PAUSE", pause)
+
+
+@dataclass
+class _StepWriter:
+    schedule: Schedule
+    symbols: Mapping[str, str]
+    barriers: frozenset[int]
+    serial: frozenset[int]
+    function: Function
+
+    def __post_init__(self) -> None:
+        self.slots = {s.name: n for n, s in enumerate(self.schedule.storages)}
+        self.number = 0
+        self.indices = Expressions(self.function, _ANY)
+
+    def write(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            match step:
+                case Launch():
+                    self._launch(step)
+                case Repeat(index, count, inner):
+                    bounds = self.function.int_(0), self.function.int_(count)
+                    with self.function.loop(*bounds, 1, [], count > 0) as (value, _):
+                        self.indices.values[index] = value
+                        self.write(inner)
+                        self._meet()
+                case Branch():
+                    self._branch(step)
+
+    def _branch(self, branch: Branch) -> None:
+        self._meet()
+        place = self._pointer(branch.flag, "i8")
+        byte = self.function.here(f"load i8, {place}, align 1", "i8")
+        yes = self.function.here(f"icmp ne i8 {byte.name}, 0", "i1")
+        no = self.function.here(f"icmp eq i8 {byte.name}, 0", "i1")
+        for condition, steps in ((yes, branch.yes), (no, branch.no)):
+            with self.function.branch(condition):
+                self.write(steps)
+        self._meet()
+
+    def _launch(self, launch: Launch) -> None:
+        number, self.number = self.number, self.number + 1
+        if number in self.barriers:
+            self._meet()
+        kernel = self.schedule.kernels[launch.kernel]
+        pointers = [
+            str(self._pointer(argument, STORED[buffer.dtype.name]))
+            for argument, buffer in zip(launch.arguments, kernel.buffers, strict=True)
+        ]
+        symbol = self.symbols[launch.kernel]
+        self.function.declare(f"void @{symbol}(i64, i64{', ptr' * len(pointers)})")
+        if number not in self.serial:
+            self._call(symbol, "%thread", "%threads", pointers)
+            return
+        first = self.function.pure("icmp eq i64 %thread, 0", "i1", 1)
+        with self.function.branch(first):
+            self._call(symbol, "0", "1", pointers)
+
+    def _call(self, symbol: str, thread: str, threads: str, pointers: Sequence[str]) -> None:
+        arguments = ", ".join([f"i64 {thread}", f"i64 {threads}", *pointers])
+        self.function.do(f"call void @{symbol}({arguments})")
+
+    def _pointer(self, argument: Argument, element: str) -> Val:
+        slot = self.function.int_(self.slots[argument.storage])
+        place = self.function.address(Val("%table", "ptr"), "ptr", slot)
+        base = self.function.once_here(f"load ptr, {place}, align 8", "ptr")
+        return self.function.address(base, element, self.indices.index_value(argument.offset))
+
+    def _meet(self) -> None:
+        self.function.do("call void @meet(ptr %inner, i64 %threads)")
+
+
+_ANY = Target("any", "", "", "", 16, 1, fma=False, masked=False)
+
+
+def step_text(
+    schedule: Schedule,
+    symbols: Mapping[str, str],
+    barriers: frozenset[int],
+    serial: frozenset[int],
+    target: Target,
+) -> str:
+    """The module that runs a schedule; `serial` launches run on the first thread alone."""
+    parameters = ["i64 %thread", "i64 %threads", "ptr %table", "ptr %sync"]
+    function = Function("step", parameters)
+    function.do("%inner = getelementptr i8, ptr %sync, i64 256")
+    writer = _StepWriter(schedule, symbols, barriers, serial, function)
+    writer.write(schedule.steps)
+    writer._meet()
+    return runtime_text(target) + "\n".join(sorted(function.declarations)) + "\n" + function.text()

@@ -1,0 +1,105 @@
+"""What a user calls: a compiled graph, its memory, and every stage it went through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.backend import Executable
+from graphc.errors import ArgumentError, IndexFault, ShapeError
+from graphc.ir import Graph, Remark
+from graphc.ir.export import format_dot, format_json
+from graphc.loops import Launch, Schedule
+from graphc.planning.plan import MemoryPlan
+
+Array = np.ndarray[Any, Any]
+
+
+class Program:
+    """A compiled graph.
+
+    graph      the graph as traced
+    launches   what one call runs, in order, each with its lines of the model
+    memory     the plan: bytes known before anything runs
+    """
+
+    def __init__(
+        self,
+        stages: Mapping[str, Graph],
+        schedule: Schedule,
+        memory: MemoryPlan,
+        executable: Executable,
+        checks: Sequence[Remark] = (),
+    ) -> None:
+        self.graph = stages["traced"]
+        self.memory = memory
+        self.schedule = schedule
+        self._stages = stages
+        self._executable = executable
+        self._checks = tuple(checks)
+
+    @property
+    def launches(self) -> list[Launch]:
+        return list(self.schedule.launches())
+
+    def stage(self, name: str) -> Graph | Schedule:
+        """The graph when traced, differentiated, optimized, fused; or, scheduled, the launches."""
+        if name == "scheduled":
+            return self.schedule
+        if name not in self._stages:
+            known = ", ".join([*self._stages, "scheduled", "kernels"])
+            raise ArgumentError(f"no stage {name!r}; there are {known}")
+        return self._stages[name]
+
+    def dump(self, stage: str, format: str = "text") -> str:
+        """A stage as text, json or dot; "kernels" as text, llvm, asm or cuda."""
+        if stage == "kernels":
+            return self._dump_kernels(format)
+        found = self.stage(stage)
+        if format == "text":
+            return str(found)
+        writers = {"json": format_json, "dot": format_dot}
+        if format not in writers or not isinstance(found, Graph):
+            raise ArgumentError(f"stage {stage!r} has no format {format!r}")
+        return writers[format](found)
+
+    def _dump_kernels(self, format: str) -> str:
+        if format == "text":
+            return "\n\n".join(map(str, self.schedule.kernels.values()))
+        return "\n".join(
+            self._executable.kernel_code(name, format) for name in self.schedule.kernels
+        )
+
+    def run(self, arrays: Sequence[Any]) -> list[Array]:
+        """Flat inputs to flat outputs; the state changes in place.
+
+        Raises ShapeError for another number or shape of arrays, and IndexFault, with nothing
+        updated, where an index lay outside its dimension.
+        """
+        outputs = self._executable.run(self._checked(arrays))
+        if self._checks:
+            number = int(outputs.pop())
+            if number:
+                check = self._checks[number - 1]
+                where = f" ({', '.join(check.source)})" if check.source else ""
+                raise IndexFault(check.text + where)
+        return outputs
+
+    def _checked(self, arrays: Sequence[Any]) -> list[Array]:
+        inputs = self.graph.inputs
+        if len(arrays) != len(inputs):
+            raise ShapeError(f"{self.graph.name}: {len(arrays)} arrays, expected {len(inputs)}")
+        found = []
+        for value, given in zip(inputs, arrays, strict=True):
+            array = np.ascontiguousarray(given, value.dtype.numpy)
+            if array.shape != value.shape:
+                array = array.reshape(value.shape) if np.shape(given) == value.shape else array
+            if array.shape != value.shape:
+                raise ShapeError(
+                    f"{self.graph.name}: {value.name} has shape {array.shape}, "
+                    f"compiled for {value.shape}"
+                )
+            found.append(array)
+        return found
