@@ -1,4 +1,4 @@
-"""Runs a schedule by the naive meaning of its kernels, in NumPy: slow, and the oracle of the rest."""
+"""Runs a schedule by the naive meaning of its kernels, in NumPy: slow, the oracle of the rest."""
 
 from __future__ import annotations
 

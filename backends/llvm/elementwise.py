@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from graphc.loops import Kernel, Let, Loop, Statement, Store, When, add, index, mul, variable
+from graphc.loops import (
+    Contract,
+    Kernel,
+    Let,
+    Loop,
+    Statement,
+    Store,
+    When,
+    add,
+    index,
+    mul,
+    variable,
+)
 from graphc.loops.affine import affine
 from graphc.loops.expressions import Expr, Literal, Reduce, children
 from graphc.loops.substitute import substitute
@@ -74,6 +86,8 @@ def substituted(statement: Statement, values: dict[str, Expr]) -> Statement:
             )
         case When(condition, body):
             return When(substitute(condition, values), tuple(substituted(s, values) for s in body))
+        case Contract(tile, row, column, a, b):
+            return Contract(tile, row, column, substitute(a, values), substitute(b, values))
         case _:
             return statement
 

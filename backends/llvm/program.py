@@ -1,4 +1,4 @@
-"""A schedule as native code: kernels compiled or taken from the cache, and the threads to run it."""
+"""A schedule as native code: kernels compiled or from the cache, and the threads to run it."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from graphc.dtypes import int64
+from graphc.dtypes import DType, int64
 from graphc.errors import CompileError
 from graphc.loops import (
     Buffer,
@@ -342,7 +342,7 @@ def _reads_tiles(statements: Sequence[Statement], tiles: dict[str, Tile]) -> boo
     return any(name in tiles for name in _tiles_in(statements))
 
 
-def _widest(statements: Sequence[Statement], buffers: dict[str, Buffer]) -> object:
+def _widest(statements: Sequence[Statement], buffers: dict[str, Buffer]) -> DType:
     """The widest float type stored or computed in a loop, which sets how many lanes it has."""
     found = [buffers[name].dtype for name in _tiles_in(statements) if name in buffers]
     floats = [dtype for dtype in found if dtype.is_float] or found or [int64]

@@ -45,7 +45,8 @@ release:
   %any = icmp ne i32 %asleep, 0
   br i1 %any, label %wake, label %done
 wake:
-  %woken = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %generation, i32 129, i32 2147483647, ptr null, ptr null, i32 0)
+  %woken = call i64 (i64, ...) @syscall(
+    i64 FUTEX, ptr %generation, i32 129, i32 2147483647, ptr null, ptr null, i32 0)
   br label %done
 spin:
   %tries = phi i32 [ 0, %arrive ], [ %more, %again ]
@@ -59,7 +60,8 @@ again:
   br i1 %tired, label %sleep, label %spin
 sleep:
   %in = atomicrmw add ptr %sleepers, i32 1 seq_cst
-  %slept = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %generation, i32 128, i32 %before, ptr null, ptr null, i32 0)
+  %slept = call i64 (i64, ...) @syscall(
+    i64 FUTEX, ptr %generation, i32 128, i32 %before, ptr null, ptr null, i32 0)
   %out = atomicrmw sub ptr %sleepers, i32 1 seq_cst
   %now = load atomic i32, ptr %generation acquire, align 4
   %still = icmp eq i32 %now, %before

@@ -1,13 +1,11 @@
-"""Naive kernel -> tiled kernel: which loops are vectors, which are shared out, what is in registers.
+"""Naive kernel -> tiled kernel: which loops are vectors or shared out, what is in registers.
 
 No choice here changes a bit of any result.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from graphc.loops import Kernel, Loop, Statement
+from graphc.loops import Kernel
 from graphc.target import Target
 
 from .contraction import tile_contraction
@@ -18,7 +16,3 @@ def tile(kernel: Kernel, target: Target) -> Kernel:
     """The kernel as this target runs it best."""
     tiled = tile_contraction(kernel, target)
     return tiled if tiled is not None else vectorise(kernel)
-
-
-def rebuilt(loop: Loop, body: tuple[Statement, ...]) -> Loop:
-    return replace(loop, body=body)
