@@ -97,7 +97,7 @@ def fold(expr: Reduce, scope: Scope, memory: Mapping[str, Array]) -> list[Any]:
         if expr.where is not None and not evaluate(expr.where, inner, memory):
             continue
         elements = [evaluate(body, inner, memory) for body in expr.body]
-        lane = t % expr.lanes
+        lane = t % (expr.axes[-1].extent if expr.axes else 1) % expr.lanes
         pairs = zip((*names, *new), (*held[lane], *elements), strict=True)
         step_scope = {variable.name: value for variable, value in pairs}
         held[lane] = [evaluate(e, step_scope, {}) for e in combine.step(expr.combine, names, new)]

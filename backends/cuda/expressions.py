@@ -259,7 +259,7 @@ class Expressions:
         return names
 
     def reduce_in_lanes(self, expr: Reduce) -> list[str]:
-        """Arrays of accumulators: element t goes to t % lanes, then halves are joined."""
+        """Arrays of accumulators: position t of the last axis goes to t % lanes; then halve."""
         arrays = [self.fresh() for _ in unit(expr)]
         for array, start in zip(arrays, unit(expr), strict=True):
             self.line(f"{TYPE[start.dtype.name]} {array}[{expr.lanes}];")
@@ -270,7 +270,8 @@ class Expressions:
         element = self.fresh()
         self.line(f"long long {element} = 0;")
         with self.axes(expr.axes):
-            self.take(expr, [f"{array}[{element} % {expr.lanes}]" for array in arrays])
+            place = f"{element} % {expr.axes[-1].extent} % {expr.lanes}"
+            self.take(expr, [f"{array}[{place}]" for array in arrays])
             self.line(f"++{element};")
         self.halve(expr, arrays)
         return [f"{array}[0]" for array in arrays]

@@ -40,8 +40,10 @@ from graphc.loops import (
     variable,
 )
 from graphc.loops.affine import affine, free_variables
-from graphc.loops.clamp import clamp
+from graphc.loops.clamp import clamp, conjuncts
 from graphc.loops.expressions import Literal, children
+from graphc.loops.intervals import Interval
+from graphc.loops.simplify import always_holds, simplify_kernel
 from graphc.loops.substitute import substitute
 from graphc.target import Target
 
@@ -72,8 +74,51 @@ def tile_contraction(kernel: Kernel, target: Target) -> Kernel | None:
     a, b = nest.reduce.body
     if not _is_column(nest, column, a, b, kernel):
         return None
+    pieces = _without_border(kernel, nest, column)
+    if len(pieces) > 1:
+        tiled = [tile_contraction(piece, target) or piece for piece in pieces]
+        return replace(kernel, body=tuple(s for piece in tiled for s in piece.body))
     row = _choose_row(nest, column, a, b)
     return None if row is None else _tiled(kernel, nest, row, column, target)
+
+
+def _without_border(kernel: Kernel, nest: _Nest, column: str) -> list[Kernel]:
+    """The kernel cut along one index so that conditions on it hold throughout the widest piece.
+
+    Rows of a tile must share their conditions. Along the padded width of an image they do,
+    except at the two borders, which become pieces of their own.
+    """
+    read_by_b = free_variables(nest.reduce.body[1])
+    for loop in reversed(nest.loops):
+        name, extent = loop.var, _count(loop)
+        where = nest.reduce.where
+        usable = where is not None and name in free_variables(where)
+        if not usable or name == column or extent < 8 or name in read_by_b:
+            continue
+        reach = next((r for r in range(1, 4) if _holds(nest, name, r, extent - r)), 0)
+        if reach:
+            cuts = [(0, reach), (reach, extent - reach), (extent - reach, extent)]
+            return [_piece(kernel, nest, name, *cut) for cut in cuts]
+    return [kernel]
+
+
+def _holds(nest: _Nest, name: str, lower: int, upper: int) -> bool:
+    """Whether no condition on the index is left where it runs from `lower` to `upper`."""
+    ranges = {loop.var: Interval(0, _count(loop) - 1) for loop in nest.loops}
+    ranges |= {axis.name: Interval(0, axis.extent - 1) for axis in nest.reduce.axes}
+    ranges[name] = Interval(lower, upper - 1)
+    conditions = [c for c in conjuncts(nest.reduce.where) if name in free_variables(c)]
+    return all(always_holds(condition, ranges) for condition in conditions)
+
+
+def _piece(kernel: Kernel, nest: _Nest, name: str, lower: int, upper: int) -> Kernel:
+    """The kernel for part of an index's range."""
+    body: tuple[Statement, ...] = (Let(nest.name, nest.reduce), *nest.rest)
+    body = tuple(substituted(s, {name: add(variable(name), lower)}) for s in body)
+    for loop in reversed(nest.loops):
+        count = upper - lower if loop.var == name else _count(loop)
+        body = (Loop("parallel", loop.var, index(0), index(count), body),)
+    return simplify_kernel(replace(kernel, body=body))
 
 
 def _take_apart(kernel: Kernel) -> _Nest | None:
@@ -155,9 +200,9 @@ def _vectors(columns: int, width: int, rows: int, target: Target) -> int:
     """Vectors side by side in a tile: as square as the registers allow, not wider than needed."""
     needed = -(-columns // width)
     for vectors in (4, 3, 2):
-        if needed >= vectors and (needed % vectors == 0 or vectors == 2):
-            if vectors * 6 <= target.accumulators or rows * vectors <= target.accumulators:
-                return vectors
+        divides = needed >= vectors and (needed % vectors == 0 or vectors == 2)
+        if divides and min(6, rows) * vectors <= target.accumulators:
+            return vectors
     return 1
 
 

@@ -70,9 +70,9 @@ class _Simplifier:
         bounds = Interval(
             interval(lower, self.ranges).low, max(0, interval(upper, self.ranges).high - 1)
         )
-        if isinstance(lower, Literal) and isinstance(upper, Literal):
-            if upper.value - lower.value == 1 and loop.kind != "vector":
-                return self._inside({}, {loop.var: lower}).body(loop.body)
+        single = isinstance(lower, Literal) and upper == index(int(lower.value) + 1)
+        if single and loop.kind != "vector":
+            return self._inside({}, {loop.var: lower}).body(loop.body)
         inner = self._inside({loop.var: bounds}, {})
         return (replace(loop, lower=lower, upper=upper, body=inner.body(loop.body)),)
 
@@ -84,17 +84,7 @@ class _Simplifier:
 
     def _conjunct(self, condition: Expr) -> Expr | None:
         plain = self.expr(condition)
-        known = interval(plain, self.ranges)
-        if known.low == 1:
-            return None
-        match plain:
-            case Call(op="le" | "lt" as op, args=(a, b)) if a.dtype == int64:
-                left, right = affine(a, self.ranges), affine(b, self.ranges)
-                if left is not None and right is not None:
-                    gap = right.plus(left, -1).plus(Affine(1 if op == "lt" else 0), -1)
-                    if interval(gap.expr, self.ranges).low >= 0:
-                        return None
-        return plain
+        return None if always_holds(plain, self.ranges) else plain
 
     def expr(self, expr: Expr) -> Expr:
         known = self._known.get(id(expr))
@@ -140,3 +130,16 @@ class _Simplifier:
         if where == Literal(True, bool_):
             where = None
         return Reduce(reduce.combine, axes, body, reduce.dtype, where, reduce.lanes)
+
+
+def always_holds(condition: Expr, ranges: Ranges) -> bool:
+    """Whether the ranges of the variables prove a condition."""
+    if interval(condition, ranges).low == 1:
+        return True
+    match condition:
+        case Call(op="le" | "lt" as op, args=(a, b)) if a.dtype == int64:
+            left, right = affine(a, ranges), affine(b, ranges)
+            if left is not None and right is not None:
+                gap = right.plus(left, -1).plus(Affine(1 if op == "lt" else 0), -1)
+                return interval(gap.expr, ranges).low >= 0
+    return False

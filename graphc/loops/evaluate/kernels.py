@@ -317,8 +317,14 @@ class Evaluation:
         extents = [axis.extent for axis in expr.axes]
         group = max(prod(self.space), 1) * expr.lanes
         piece = max(TARGET_ELEMENTS // group, 1) * expr.lanes
-        for start in range(0, prod(extents), piece):
-            counts = np.arange(start, min(start + piece, prod(extents)))
+        row = extents[-1] if expr.lanes > 1 and extents else prod(extents)
+        starts = (
+            (first, at)
+            for first in range(0, prod(extents), max(row, 1))
+            for at in range(0, row, piece)
+        )
+        for first, at in starts:
+            counts = np.arange(first + at, first + min(at + piece, row))
             indices = np.unravel_index(counts, extents) if extents else ()
             places = {axis.name: i for axis, i in zip(expr.axes, indices, strict=True)}
             with self.axis(counts.size, places):
