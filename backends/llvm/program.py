@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from graphc.planning.plan import MemoryPlan
 
 from graphc import loops as loops_package
 from graphc import target as targets
 from graphc.errors import ArgumentError
 from graphc.loops import Kernel, Launch, Schedule
+from graphc.planning.barriers import place_barriers
+from graphc.planning.plan import MemoryPlan
 from graphc.runtime.state import State
 from graphc.target import Target
 
@@ -88,10 +89,8 @@ class NativeProgram:
             symbols[key]: _kernel_object(kernel, symbols[key], self.target)
             for key, kernel in self.schedule.kernels.items()
         }
-        launches = list(self.schedule.launches())
-        serial = frozenset(n for n, launch in enumerate(launches) if runs_alone(launch))
-        barriers = frozenset(range(len(launches)))
-        step = step_text(self.schedule, symbols, barriers, serial, self.target)
+        barriers = place_barriers(self.schedule, plan, lambda launch: not runs_alone(launch))
+        step = step_text(self.schedule, symbols, barriers, self.target)
         return Library([*objects.values(), object_code(step, self.target)], self.target)
 
     def _fill_table(

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.loops import Argument, Branch, Launch, Repeat, Schedule, Step
+from graphc.planning.barriers import BarrierPlan
 from graphc.target import Target
 
 from .expressions import Expressions
@@ -117,31 +118,32 @@ def runtime_text(target: Target) -> str:
 class _StepWriter:
     schedule: Schedule
     symbols: Mapping[str, str]
-    barriers: frozenset[int]
-    serial: frozenset[int]
+    barriers: BarrierPlan
     function: Function
 
     def __post_init__(self) -> None:
         self.slots = {s.name: n for n, s in enumerate(self.schedule.storages)}
-        self.number = 0
+        self.position = 0
         self.indices = Expressions(self.function, _ANY)
 
     def write(self, steps: Sequence[Step]) -> None:
+        """The steps in order; positions are counted as `graphc.planning.tree` counts them."""
         for step in steps:
+            position, self.position = self.position, self.position + 1
+            if position in self.barriers.before:
+                self.meet()
             match step:
                 case Launch():
-                    self._launch(step)
+                    self._launch(step, position in self.barriers.single)
                 case Repeat(index, count, inner):
                     bounds = self.function.int_(0), self.function.int_(count)
                     with self.function.loop(*bounds, 1, [], count > 0) as (value, _):
                         self.indices.values[index] = value
                         self.write(inner)
-                        self._meet()
                 case Branch():
                     self._branch(step)
 
     def _branch(self, branch: Branch) -> None:
-        self._meet()
         place = self._pointer(branch.flag, "i8")
         byte = self.function.here(f"load i8, {place}, align 1", "i8")
         yes = self.function.here(f"icmp ne i8 {byte.name}, 0", "i1")
@@ -149,12 +151,8 @@ class _StepWriter:
         for condition, steps in ((yes, branch.yes), (no, branch.no)):
             with self.function.branch(condition):
                 self.write(steps)
-        self._meet()
 
-    def _launch(self, launch: Launch) -> None:
-        number, self.number = self.number, self.number + 1
-        if number in self.barriers:
-            self._meet()
+    def _launch(self, launch: Launch, single: bool) -> None:
         kernel = self.schedule.kernels[launch.kernel]
         pointers = [
             str(self._pointer(argument, STORED[buffer.dtype.name]))
@@ -162,7 +160,7 @@ class _StepWriter:
         ]
         symbol = self.symbols[launch.kernel]
         self.function.declare(f"void @{symbol}(i64, i64{', ptr' * len(pointers)})")
-        if number not in self.serial:
+        if not single:
             self._call(symbol, "%thread", "%threads", pointers)
             return
         first = self.function.pure("icmp eq i64 %thread, 0", "i1", 1)
@@ -179,7 +177,7 @@ class _StepWriter:
         base = self.function.once_here(f"load ptr, {place}, align 8", "ptr")
         return self.function.address(base, element, self.indices.index_value(argument.offset))
 
-    def _meet(self) -> None:
+    def meet(self) -> None:
         self.function.do("call void @meet(ptr %inner, i64 %threads)")
 
 
@@ -189,15 +187,14 @@ _ANY = Target("any", "", "", "", 16, 1, fma=False, masked=False)
 def step_text(
     schedule: Schedule,
     symbols: Mapping[str, str],
-    barriers: frozenset[int],
-    serial: frozenset[int],
+    barriers: BarrierPlan,
     target: Target,
 ) -> str:
-    """The module that runs a schedule; `serial` launches run on the first thread alone."""
+    """The module that runs a schedule; `single` launches run on the first thread alone."""
     parameters = ["i64 %thread", "i64 %threads", "ptr %table", "ptr %sync"]
     function = Function("step", parameters)
     function.do("%inner = getelementptr i8, ptr %sync, i64 256")
-    writer = _StepWriter(schedule, symbols, barriers, serial, function)
+    writer = _StepWriter(schedule, symbols, barriers, function)
     writer.write(schedule.steps)
-    writer._meet()
+    writer.meet()
     return runtime_text(target) + "\n".join(sorted(function.declarations)) + "\n" + function.text()

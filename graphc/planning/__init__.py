@@ -1,0 +1,1 @@
+"""Memory plans and barriers of schedules, and the checker that proves them."""
