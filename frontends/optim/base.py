@@ -1,0 +1,129 @@
+"""What an optimizer is: rules that write a parameter's update as graph nodes.
+
+Every optimizer does its arithmetic in the parameter's own type, in torch.optim's order, so that it
+follows torch step by step. Scalars that depend on the step number (learning rate, bias corrections)
+are computed once for all parameters, in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from fnmatch import fnmatchcase
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from graphc.dtypes import float64
+from graphc.errors import ArgumentError
+from graphc.frontends.optim.schedules import Schedule
+from graphc.ir import TensorType, Value
+from graphc.ops import Builder
+
+Array = np.ndarray[Any, Any]
+Rate: TypeAlias = float | Schedule
+Selector: TypeAlias = str | Callable[[str, Any], bool]
+Group: TypeAlias = tuple[Selector, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Scalars:
+    """The step number (1 at the first step) and numbers made from it, as f64 values."""
+
+    builder: Builder
+    step: Value
+
+    def number(self, value: float) -> Value:
+        return self.builder.constant(value, float64)
+
+    def rate(self, lr: Rate) -> Value:
+        """The learning rate of this step; a schedule counts steps from 0."""
+        if isinstance(lr, Schedule):
+            done = self.builder.sub(self.step, self.number(1.0))
+            return lr.rate(self.builder, done)
+        return self.number(lr)
+
+    def correction(self, beta: float) -> Value:
+        """1 - beta ** step: what a moving average started at zero falls short of."""
+        power = self.builder.op("pow", self.number(beta), self.step)
+        return self.builder.sub(self.number(1.0), power)
+
+    def spread(self, scalar: Value, like: Value) -> Value:
+        """A scalar in a parameter's type and shape."""
+        return self.builder.broadcast(self.builder.cast(scalar, like.dtype), like.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """Base of the optimizers; the fields are torch.optim's keywords.
+
+    groups      (name pattern or predicate(name, parameter), options): the first that matches a
+                parameter's full name replaces options for it
+    clip_norm   scales all gradients so that their common norm is at most this
+    clip_value  limits every gradient element to [-clip_value, clip_value], before clip_norm
+    """
+
+    lr: Rate = 1e-3
+    groups: Sequence[Group] = ()
+    clip_norm: float | None = None
+    clip_value: float | None = None
+
+    def slots(self, type: TensorType) -> dict[str, Array]:
+        """{torch's name: first elements} of what is kept for a parameter."""
+        raise NotImplementedError
+
+    def update(
+        self, b: Builder, scalars: Scalars, parameter: Value, grad: Value, kept: Mapping[str, Value]
+    ) -> tuple[Value, dict[str, Value]]:
+        """The parameter's new value and those of its slots."""
+        raise NotImplementedError
+
+    def for_parameter(self, name: str, parameter: Any) -> Optimizer:
+        """The optimizer with the options of the parameter's group."""
+        known = {field.name for field in fields(self)}
+        for selector, options in self.groups:
+            unknown = set(options) - known
+            if unknown:
+                raise ArgumentError(
+                    f"{type(self).__name__} has no option {', '.join(sorted(unknown))}"
+                )
+            if _selects(selector, name, parameter):
+                return replace(self, **options)
+        return self
+
+    def clip(self, b: Builder, grads: Sequence[Value]) -> list[Value]:
+        """The gradients, limited by value and then by their common norm."""
+        limited = list(grads)
+        if self.clip_value is not None:
+            bound = float(self.clip_value)
+            limited = [b.op("clamp", g, min=-bound, max=bound) for g in limited]
+        if self.clip_norm is not None and limited:
+            limited = self._clip_norm(b, limited, float(self.clip_norm))
+        return limited
+
+    def _clip_norm(self, b: Builder, grads: Sequence[Value], bound: float) -> list[Value]:
+        """As torch's clip_grad_norm_: factor min(1, bound / (norm + 1e-6))."""
+        total: Value | None = None
+        for grad in grads:
+            square = b.sum(b.mul(grad, grad), range(grad.type.rank))
+            total = square if total is None else b.add(total, b.cast(square, total.dtype))
+        assert total is not None
+        norm = b.sqrt(total)
+        factor = b.div(b.like(bound, norm), b.shift(norm, 1e-6))
+        factor = b.op("clamp", factor, min=None, max=1.0)
+        return [b.mul(g, b.broadcast(b.cast(factor, g.dtype), g.shape)) for g in grads]
+
+
+def _selects(selector: Selector, name: str, parameter: Any) -> bool:
+    if isinstance(selector, str):
+        return fnmatchcase(name, selector)
+    return bool(selector(name, parameter))
+
+
+def zeros(type: TensorType) -> Array:
+    return np.zeros(type.shape, type.dtype.numpy)
+
+
+def decayed(b: Builder, grad: Value, parameter: Value, weight_decay: float) -> Value:
+    """The gradient of the loss with weight_decay/2 * |parameter|^2 added."""
+    return b.add(grad, b.scale(parameter, weight_decay)) if weight_decay else grad

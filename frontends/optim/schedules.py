@@ -1,0 +1,114 @@
+"""Learning rates that change with the step, computed inside the graph: nothing is recompiled.
+
+`step` is the number of steps done before, 0 at the first. Rates are f64 scalars.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from graphc.dtypes import float64
+from graphc.ir import Value
+from graphc.ops import Builder
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A learning rate as a function of the step."""
+
+    lr: float
+
+    def rate(self, b: Builder, step: Value) -> Value:
+        return b.constant(self.lr, float64)
+
+
+class constant(Schedule):
+    """The same rate at every step."""
+
+
+def _number(b: Builder, value: float) -> Value:
+    return b.constant(value, float64)
+
+
+@dataclass(frozen=True)
+class step(Schedule):
+    """lr * gamma ** floor(step / step_size)."""
+
+    step_size: int
+    gamma: float = 0.1
+
+    def rate(self, b: Builder, step: Value) -> Value:
+        count = b.op("floor", b.div(step, _number(b, self.step_size)))
+        return b.mul(_number(b, self.lr), b.op("pow", _number(b, self.gamma), count))
+
+
+@dataclass(frozen=True)
+class multi_step(Schedule):
+    """lr * gamma for every milestone that has been reached."""
+
+    milestones: Sequence[int]
+    gamma: float = 0.1
+
+    def rate(self, b: Builder, step: Value) -> Value:
+        rate = _number(b, self.lr)
+        for milestone in self.milestones:
+            reached = b.compare("ge", step, _number(b, milestone))
+            rate = b.where(reached, b.mul(rate, _number(b, self.gamma)), rate)
+        return rate
+
+
+@dataclass(frozen=True)
+class exponential(Schedule):
+    """lr * gamma ** step."""
+
+    gamma: float
+
+    def rate(self, b: Builder, step: Value) -> Value:
+        return b.mul(_number(b, self.lr), b.op("pow", _number(b, self.gamma), step))
+
+
+@dataclass(frozen=True)
+class polynomial(Schedule):
+    """lr * (1 - step / total_steps) ** power, 0 after the end."""
+
+    total_steps: int
+    power: float = 1.0
+
+    def rate(self, b: Builder, step: Value) -> Value:
+        share = b.op("clamp", b.div(step, _number(b, self.total_steps)), min=0.0, max=1.0)
+        left = b.sub(_number(b, 1.0), share)
+        return b.mul(_number(b, self.lr), b.op("pow", left, _number(b, self.power)))
+
+
+@dataclass(frozen=True)
+class inverse_time_decay(Schedule):
+    """lr / (1 + step / decay_steps)."""
+
+    decay_steps: float
+
+    def rate(self, b: Builder, step: Value) -> Value:
+        slower = b.add(_number(b, 1.0), b.div(step, _number(b, self.decay_steps)))
+        return b.div(_number(b, self.lr), slower)
+
+
+@dataclass(frozen=True)
+class cosine(Schedule):
+    """A rise over `warmup_steps`, then half a cosine from lr to `minimum` at `total_steps`."""
+
+    total_steps: int
+    warmup_steps: int = 0
+    minimum: float = 0.0
+
+    def rate(self, b: Builder, step: Value) -> Value:
+        span = max(1, self.total_steps - self.warmup_steps)
+        done = b.div(b.sub(step, _number(b, self.warmup_steps)), _number(b, span))
+        angle = b.mul(b.op("clamp", done, min=0.0, max=1.0), _number(b, math.pi))
+        half = b.mul(_number(b, 0.5), b.add(_number(b, 1.0), b.op("cos", angle)))
+        rate = b.add(_number(b, self.minimum), b.mul(_number(b, self.lr - self.minimum), half))
+        if not self.warmup_steps:
+            return rate
+        rising = b.div(b.add(step, _number(b, 1.0)), _number(b, self.warmup_steps))
+        warm = b.compare("lt", step, _number(b, self.warmup_steps))
+        return b.where(warm, b.mul(_number(b, self.lr), rising), rate)

@@ -1,0 +1,232 @@
+"""`TrainStep`: forward, loss, backward and update as one program, run by one native call.
+
+graph(batch...) state(parameters, buffers, optimizer slots, step, key)
+    loss, buffers' new values, gradients = grad(loss function)
+    slots' and parameters' new values    = optimizer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from graphc.compiler import compile_graph
+from graphc.dtypes import float64
+from graphc.errors import ShapeError, StateError
+from graphc.frontends.compile import CompiledFunction, compile, pipeline
+from graphc.frontends.optim.base import Optimizer, Scalars
+from graphc.frontends.tracing.holder import Holder, make_state
+from graphc.frontends.tracing.program import trace_program
+from graphc.frontends.tracing.spec import Spec
+from graphc.ir import Graph, TensorType, Value
+from graphc.ops import Builder
+from graphc.passes.base import Pipeline
+from graphc.runtime.program import Program
+from graphc.runtime.state import State
+
+Array = np.ndarray[Any, Any]
+Loss = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """A tensor of the optimizer: its name in the graph and its first elements."""
+
+    name: str
+    initial: Array
+
+
+class TrainStep:
+    """One training step of a model.
+
+    loss         a function (model, *batch) -> scalar
+    batch_specs  a Spec for each array of a batch
+    backend, threads, fuse and seed may be set until the step compiles, at its first use.
+
+    Raises ShapeError, DTypeError or TraceError, with the model's line, when it is made.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        loss: Loss,
+        optimizer: Optimizer,
+        *batch_specs: Spec,
+        backend: str = "cpu",
+        threads: int | None = None,
+        fuse: bool = True,
+        seed: int = 0,
+        passes: Pipeline | str | None = None,
+        memory_budget: int | None = None,
+    ) -> None:
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.batch_specs = batch_specs
+        self.backend, self.threads, self.fuse, self.seed = backend, threads, fuse, seed
+        self.passes, self.memory_budget = passes, memory_budget
+        name = f"{type(model).__name__}.train"
+        traced = trace_program(partial(loss, model), batch_specs, model, name)
+        self._holders = traced.holders
+        self._slots: list[_Slot] = []
+        self.graph = self._training_graph(traced.graph)
+        self._program: Program | None = None
+        self._state: State | None = None
+
+    # Use
+
+    def __call__(self, *batch: Any) -> float:
+        """Update the model by one batch; the loss before the update."""
+        arrays = [self._converted(n, array) for n, array in enumerate(batch)]
+        return float(self.program.run(arrays)[0])
+
+    @property
+    def program(self) -> Program:
+        """The compiled step; compiles at first use."""
+        return self.compile()
+
+    def compile(self) -> Program:
+        if self._program is None:
+            self._program = compile_graph(
+                self.graph,
+                self.state,
+                backend=self.backend,
+                threads=self.threads,
+                passes=pipeline(self.fuse, self.passes),
+                memory_budget=self.memory_budget,
+            )
+        return self._program
+
+    @property
+    def state(self) -> State:
+        """All tensors that the step reads and updates; made at first use, from the seed."""
+        if self._state is None:
+            state = make_state(self._holders, self.seed)
+            for slot in self._slots:
+                state.add(slot.name, slot.initial)
+            self._state = state
+        return self._state
+
+    def state_dict(self) -> dict[str, Array]:
+        """{model.<name>, optimizer.<parameter>.<slot>, step, key: elements}."""
+        arrays = self.state.state_dict()
+        return {self._public(name): array for name, array in arrays.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Take up a `state_dict`. Raises StateError for other names or shapes."""
+        names = {self._public(name): name for name in self.state}
+        unknown = set(state) - set(names)
+        if strict and unknown:
+            raise StateError(f"the step has no tensor {', '.join(sorted(unknown))}")
+        given = {names[name]: array for name, array in state.items() if name in names}
+        self.state.load(given, strict=strict)
+
+    def evaluation(self, function: Loss, *specs: Spec) -> CompiledFunction:
+        """`function(model, *arrays)` compiled in evaluation mode, on the model's own state."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            return compile(
+                partial(function, self.model),
+                *specs,
+                model=self.model,
+                backend=self.backend,
+                threads=self.threads,
+                fuse=self.fuse,
+                seed=self.seed,
+            )
+        finally:
+            self.model.train(training)
+
+    def _public(self, name: str) -> str:
+        own = name in ("step", "key") or name.startswith("optimizer.")
+        return name if own else f"model.{name}"
+
+    def _converted(self, position: int, array: Any) -> Array:
+        """An array of another type of the same kind of number, range-checked."""
+        if position >= len(self.batch_specs):
+            raise ShapeError(f"{self.graph.name}: expected {len(self.batch_specs)} arrays")
+        spec = self.batch_specs[position]
+        given, wanted = np.asarray(array), np.dtype(str(spec.dtype))
+        if given.dtype == wanted:
+            return given
+        converted = given.astype(wanted)
+        if given.dtype.kind in "iu" and not np.array_equal(converted, given):
+            raise ShapeError(f"{self.graph.name}: array {position} does not fit {wanted}")
+        return converted
+
+    # The graph
+
+    def _training_graph(self, loss: Graph) -> Graph:
+        builder = Builder(loss.nodes[-1].source if loss.nodes else ())
+        inputs = [Value(value.type, value.name) for value in loss.inputs]
+        state = {value.name: Value(value.type, value.name) for value in loss.state}
+        trained = [n for n, v in enumerate(loss.state) if _is_trained(self._holders[v.name])]
+        value, aux, grads = self._differentiate(builder, loss, inputs, state, trained)
+        updates = {name: new for (name, _), new in zip(loss.updates, aux, strict=True)}
+        step = self._slot(state, "step", np.zeros((), np.int64))
+        updates["step"] = builder.add(step, builder.like(1, step))
+        if "key" in state and "key" not in updates:
+            (updates["key"],) = builder.emit("fold_in", [state["key"], step])
+        names = [loss.state[n].name for n in trained]
+        scalars = Scalars(builder, builder.cast(updates["step"], float64))
+        updates |= self._updates(builder, scalars, state, names, grads)
+        return Graph(
+            loss.name,
+            tuple(inputs),
+            tuple(builder.nodes),
+            (value,),
+            tuple(state.values()),
+            tuple(updates.items()),
+        )
+
+    def _differentiate(
+        self,
+        builder: Builder,
+        loss: Graph,
+        inputs: Sequence[Value],
+        state: Mapping[str, Value],
+        trained: Sequence[int],
+    ) -> tuple[Value, list[Value], list[Value]]:
+        """(loss, new values of the model's own updates, gradients of the trained parameters)."""
+        aux = tuple(value for _, value in loss.updates)
+        region = Graph(loss.name, (*loss.state, *loss.inputs), loss.nodes, (*loss.outputs, *aux))
+        attrs = {"argnums": tuple(trained), "value": True, "aux": True}
+        operands = [*state.values(), *inputs]
+        results = builder.emit("grad", operands, attrs, (region,))
+        return results[0], list(results[1 : 1 + len(aux)]), list(results[1 + len(aux) :])
+
+    def _updates(
+        self,
+        builder: Builder,
+        scalars: Scalars,
+        state: dict[str, Value],
+        names: Sequence[str],
+        grads: Sequence[Value],
+    ) -> dict[str, Value]:
+        updates: dict[str, Value] = {}
+        for name, grad in zip(names, self.optimizer.clip(builder, grads), strict=True):
+            rule = self.optimizer.for_parameter(name, self._holders[name])
+            parameter = state[name]
+            prefix = f"optimizer.{name}"
+            initial = rule.slots(TensorType(parameter.shape, parameter.dtype))
+            kept = {
+                slot: self._slot(state, f"{prefix}.{slot}", array)
+                for slot, array in initial.items()
+            }
+            updates[name], slots = rule.update(builder, scalars, parameter, grad, kept)
+            updates |= {f"{prefix}.{slot}": new for slot, new in slots.items()}
+        return updates
+
+    def _slot(self, state: dict[str, Value], name: str, initial: Array) -> Value:
+        from graphc import dtypes
+
+        self._slots.append(_Slot(name, initial))
+        state[name] = Value(TensorType(initial.shape, dtypes.get(initial.dtype)), name)
+        return state[name]
+
+
+def _is_trained(holder: Holder) -> bool:
+    return bool(getattr(holder, "requires_grad", False))
