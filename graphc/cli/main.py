@@ -1,0 +1,116 @@
+"""The command line: graphc train | dump | memory | models | cache."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from graphc.errors import ArgumentError, GraphcError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0, or 2 after an error of the user's, told in one line."""
+    options = _parser().parse_args(argv)
+    try:
+        options.run(options)
+    except GraphcError as error:
+        print(f"graphc: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("graphc", description="Compile and train models.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    train = _model_command(commands, "train", "train a model", _train)
+    train.add_argument("--data", help="folder or file of the published data set")
+    train.add_argument("--epochs", type=int)
+    train.add_argument("--out", help="folder of the run (default runs/MODEL-N)")
+    train.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    dump = _model_command(commands, "dump", "print a stage of a model's training step", _dump)
+    dump.add_argument("--stage", default="optimized")
+    dump.add_argument("--format", default="text")
+    dump.add_argument("-o", dest="file", help="write to a file")
+    memory = _model_command(commands, "memory", "the memory of a training step", _memory)
+    memory.add_argument("--max-memory", type=int, metavar="BYTES")
+    models = commands.add_parser("models", help="list the ready models")
+    models.set_defaults(run=_models)
+    cache = commands.add_parser("cache", help="show or clear the compile cache")
+    cache.add_argument("--clear", action="store_true")
+    cache.set_defaults(run=_cache)
+    return parser
+
+
+def _model_command(commands: Any, name: str, about: str, run: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=about)
+    command.add_argument("model", metavar="MODEL", help="a ready model, or path.py:function")
+    command.add_argument("--batch-size", type=int)
+    command.add_argument("--backend", default="cpu", choices=("cpu", "interpreter", "cuda"))
+    command.add_argument("--threads", type=int)
+    command.add_argument("--seed", type=int, default=0)
+    command.set_defaults(run=run)
+    return command
+
+
+def _load(options: argparse.Namespace) -> tuple[Any, Any, Any, int]:
+    """(step, training loader, test loader, epochs) of the model that is named."""
+    from graphc.cli.loading import load_model
+
+    step, train, test, epochs = load_model(
+        options.model, getattr(options, "data", None), options.batch_size
+    )
+    step.backend, step.threads, step.seed = options.backend, options.threads, options.seed
+    return step, train, test, epochs
+
+
+def _train(options: argparse.Namespace) -> None:
+    from graphc.cli.training import train
+
+    step, training, test, epochs = _load(options)
+    if training is None:
+        raise ArgumentError(f"{options.model} gives no data to train on")
+    train(options, step, training, test, options.epochs or epochs)
+
+
+def _dump(options: argparse.Namespace) -> None:
+    step, *_ = _load(options)
+    text = step.program.dump(options.stage, options.format)
+    if options.file:
+        Path(options.file).write_text(text + "\n")
+    else:
+        print(text)
+
+
+def _memory(options: argparse.Namespace) -> None:
+    step, *_ = _load(options)
+    plan = step.program.memory
+    print(plan)
+    if options.max_memory is not None and plan.peak_bytes > options.max_memory:
+        from graphc.errors import MemoryBudgetError
+
+        raise MemoryBudgetError(
+            f"{options.model} needs {plan.peak_bytes} bytes, the limit is {options.max_memory}"
+        )
+
+
+def _models(options: argparse.Namespace) -> None:
+    from graphc.models.registry import MODELS
+
+    for name, model in MODELS.items():
+        print(f"{name:12} {model.about}")
+
+
+def _cache(options: argparse.Namespace) -> None:
+    from graphc import settings
+
+    root = settings.cache_folder()
+    files = sorted(root.rglob("*.o")) if root is not None and root.exists() else []
+    total = sum(path.stat().st_size for path in files)
+    print(f"{root}: {len(files)} objects, {total} bytes")
+    if options.clear:
+        for path in files:
+            path.unlink(missing_ok=True)
+        print(f"removed {len(files)} objects")

@@ -1,0 +1,50 @@
+"""`graphc train`: a run in a folder of its own, epochs as they pass, the test result at the end."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from graphc.errors import ArgumentError
+from graphc.frontends.train.metrics import accuracy
+from graphc.frontends.train.trainer import Trainer
+
+
+def train(options: argparse.Namespace, step: Any, training: Any, test: Any, epochs: int) -> None:
+    """Train, save and report."""
+    out = _folder(options)
+    memory = step.program.memory
+    print(f"memory  peak {memory.peak_bytes} bytes, arena {memory.arena_bytes} bytes")
+    metrics = (accuracy,) if test is not None else ()
+    trainer = Trainer(step, out, metrics)
+    history = trainer.fit(training, epochs, validation=test, resume=options.resume)
+    print(f"saved   {out}")
+    print(_final(history, trainer, test))
+
+
+def _final(history: Any, trainer: Any, test: Any) -> str:
+    if test is None:
+        return f"train loss {history[-1]['loss']:.4f}" if history else "train loss nan"
+    result = trainer.evaluate(test)
+    return f"test accuracy {result['accuracy']:.4f}"
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    """The run's folder: --out, the newest one for --resume, or the next free number."""
+    if options.out:
+        return Path(options.out)
+    name = Path(options.model.rpartition(":")[0] or options.model).stem
+    root = Path("runs")
+    numbers = [_number(path.name, name) for path in root.glob(f"{name}-*")]
+    newest = max(numbers, default=0)
+    if options.resume:
+        if not newest:
+            raise ArgumentError(f"no run of {name} in {root} to resume")
+        return root / f"{name}-{newest}"
+    return root / f"{name}-{newest + 1}"
+
+
+def _number(folder: str, name: str) -> int:
+    digits = folder.removeprefix(f"{name}-")
+    return int(digits) if digits.isdigit() else 0

@@ -1,0 +1,50 @@
+"""The small network of the Keras CIFAR-10 tutorial, with Keras's initial weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import graphc.functional as F
+from graphc import data as datasets
+from graphc import nn, optim
+from graphc.frontends.tracing import Spec
+from graphc.frontends.train.step import TrainStep
+from graphc.models.losses import classify
+
+
+class CifarCNN(nn.Module):
+    """x[N, 3, 32, 32] -> scores[N, 10]. Glorot-uniform weights, zero biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 32, 3)
+        self.conv2 = nn.Conv2d(32, 64, 3)
+        self.conv3 = nn.Conv2d(64, 64, 3)
+        self.hidden = nn.Linear(1024, 64)
+        self.head = nn.Linear(64, 10)
+        for layer in (self.conv1, self.conv2, self.conv3, self.hidden, self.head):
+            layer.weight = nn.Parameter(layer.weight.shape, nn.init.xavier_uniform())
+            layer.bias = nn.Parameter(layer.bias.shape, nn.init.zeros())
+
+    def forward(self, x: Any) -> Any:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        x = F.relu(self.conv3(x))
+        x = F.relu(self.hidden(x.reshape((x.shape[0], -1))))
+        return self.head(x)
+
+
+def images(data: str | None) -> tuple[Any, Any]:
+    """(training, test) images[3, 32, 32] and classes: the embedded digits, or CIFAR-10."""
+    if data is None:
+        return datasets.digits(train=True), datasets.digits(train=False)
+    return datasets.cifar10(data, train=True), datasets.cifar10(data, train=False)
+
+
+def make(data: str | None = None, batch_size: int = 64) -> tuple[TrainStep, Any, Any]:
+    """(step, training loader, test loader)."""
+    train, test = images(data)
+    specs = Spec((batch_size, 3, 32, 32)), Spec((batch_size,), "i32")
+    step = TrainStep(CifarCNN(), classify, optim.Adam(), *specs)
+    loaders = datasets.Loader(train, batch_size), datasets.Loader(test, batch_size, shuffle=False)
+    return step, *loaders

@@ -1,0 +1,47 @@
+"""The ready models, by the names that the command line takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from graphc.errors import ArgumentError
+
+
+@dataclass(frozen=True)
+class ReadyModel:
+    """A model that trains from the command line.
+
+    home      the module that defines `make(data, batch_size) -> (step, training, test loaders)`
+    epochs    how many it trains for if nothing else is said
+    """
+
+    home: str
+    epochs: int
+    about: str
+
+    def make(self, data: str | None = None, batch_size: int | None = None) -> tuple[Any, Any, Any]:
+        """(TrainStep, training loader, test loader)."""
+        build: Callable[..., tuple[Any, Any, Any]] = import_module(self.home).make
+        options = {} if batch_size is None else {"batch_size": batch_size}
+        return build(data, **options)
+
+
+MODELS: Mapping[str, ReadyModel] = {
+    "mlp": ReadyModel("graphc.models.mlp", 20, "inputs-512-512-10, relu, Adam; digits or IDX"),
+    "cifar-cnn": ReadyModel(
+        "graphc.models.cifar_cnn", 20, "three convolutions, two dense layers, Adam; digits or CIFAR"
+    ),
+    "resnet20": ReadyModel(
+        "graphc.models.resnet20", 20, "ResNet-20 with batch norm, SGD, cosine; digits or CIFAR"
+    ),
+}
+
+
+def find(name: str) -> ReadyModel:
+    """The ready model of a name. Raises ArgumentError where there is none."""
+    if name not in MODELS:
+        raise ArgumentError(f"no model {name!r}; there are {', '.join(MODELS)}")
+    return MODELS[name]

@@ -1,0 +1,74 @@
+"""ResNet-20 for 32x32 images (He et al. 2016), with 1x1 convolutions on the shortcuts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import graphc.functional as F
+from graphc import data as datasets
+from graphc import nn, optim
+from graphc.data import transforms
+from graphc.frontends.tracing import Spec
+from graphc.frontends.train.step import TrainStep
+from graphc.models.cifar_cnn import images
+from graphc.models.losses import classify
+
+EPOCHS = 20
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions with batch norm around a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.shortcut: Any = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Any) -> Any:
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+class ResNet20(nn.Module):
+    """x[N, 3, 32, 32] -> scores[N, 10]: three stages of three blocks, 16, 32, 64 channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(16)
+        widths = [(16, 16, 1), (16, 32, 2), (32, 64, 2)]
+        blocks = []
+        for inputs, outputs, stride in widths:
+            blocks += [Block(inputs, outputs, stride)]
+            blocks += [Block(outputs, outputs, 1) for _ in range(2)]
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x: Any) -> Any:
+        x = self.blocks(F.relu(self.norm(self.conv(x))))
+        return self.head(F.mean(x, axis=(2, 3)))
+
+
+def make(
+    data: str | None = None, batch_size: int = 128, epochs: int = EPOCHS
+) -> tuple[TrainStep, Any, Any]:
+    """(step, training loader, test loader); the rate falls along a cosine over `epochs`."""
+    train, test = images(data)
+    specs = Spec((batch_size, 3, 32, 32)), Spec((batch_size,), "i32")
+    rate = optim.schedules.cosine(0.1, total_steps=epochs * (len(train) // batch_size))
+    optimizer = optim.SGD(lr=rate, momentum=0.9, weight_decay=1e-4)
+    step = TrainStep(ResNet20(), classify, optimizer, *specs)
+    augment = None
+    if data is not None:
+        augment = transforms.Compose(
+            transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()
+        )
+    training = datasets.Loader(train, batch_size, transform=augment)
+    return step, training, datasets.Loader(test, batch_size, shuffle=False)
