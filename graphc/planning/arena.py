@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,9 +158,13 @@ class _Shelf:
 
     def _insert(self, span: Span, offset: int, size: int) -> None:
         row = int(self.low[: self.count].searchsorted(offset, side="right"))
-        values = (span[0], span[1], offset, offset + size)
-        columns = (self.first, self.last, self.low, self.high)
-        for column, value in zip(columns, values, strict=True):
-            column[row + 1 : self.count + 1] = column[row : self.count]
-            column[row] = value
+        self._shift(self.first, row, span[0])
+        self._shift(self.last, row, span[1])
+        self._shift(self.low, row, offset)
+        self._shift(self.high, row, offset + size)
         self.count += 1
+
+    def _shift(self, column: NDArray[Any], row: int, value: int) -> None:
+        """Put a value at the row, those from there on one row further."""
+        column[row + 1 : self.count + 1] = column[row : self.count]
+        column[row] = value

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from graphc.loops.affine import affine
 from graphc.loops.expressions import Expr, Literal, Load, Reduce, Variable, children
 from graphc.loops.kernel import Buffer, Contract, Kernel, Let, Local, Loop, Statement, Store, When
 
@@ -44,8 +45,8 @@ def _flatten(
 def covers(kernel: Kernel, buffer: Buffer) -> bool:
     """Whether some store writes every element of the buffer, whatever the data.
 
-    True only where that is plain to see: one unguarded store whose indexes are the variables of
-    loops over the whole extents.
+    True only where that is plain to see: an unguarded store whose indexes are the variables of
+    distinct loops over the whole extents, counted up or down.
     """
     return buffer.access == "out" and any(
         isinstance(placed.statement, Store)
@@ -59,23 +60,31 @@ def covers_all(placed: Placed, buffer: Buffer) -> bool:
     """Whether a placed store writes each element of the buffer, by distinct whole loops."""
     store = placed.statement
     assert isinstance(store, Store)
-    if placed.conditional or store.guard is not None or len(store.index) != len(buffer.shape):
-        return False
     bounds = {loop.var: extent_of(loop) for loop in placed.loops}
-    named = [part.name for part in store.index if isinstance(part, Variable)]
-    return len(set(named)) == len(named) and all(
-        _spans(part, extent, bounds) for part, extent in zip(store.index, buffer.shape, strict=True)
-    )
+    if placed.conditional or store.guard is not None or min(bounds.values(), default=1) < 1:
+        return False
+    variables = [_spanning(*pair, bounds) for pair in zip(store.index, buffer.shape, strict=True)]
+    named = [name for name in variables if name]
+    return None not in variables and len(set(named)) == len(named)
 
 
-def _spans(part: Expr, extent: int, bounds: dict[str, int]) -> bool:
+def _spanning(part: Expr, extent: int, bounds: dict[str, int]) -> str | None:
+    """The loop whose iterations give the index each of 0 ... extent - 1 once.
+
+    "" where the extent is 1 and the index 0; None where there is no such loop.
+    """
     match part:
         case Variable(name=name):
-            return bounds.get(name) == extent
+            return name if bounds.get(name) == extent else None
         case Literal(value=value):
-            return extent == 1 and value == 0
-        case _:
-            return False
+            return "" if extent == 1 and value == 0 else None
+    form = affine(part)
+    if form is None or len(form.terms) != 1:
+        return None
+    atom, factor = form.terms[0]
+    start = {1: 0, -1: extent - 1}.get(factor)
+    is_whole = isinstance(atom, Variable) and bounds.get(atom.name) == extent
+    return atom.name if isinstance(atom, Variable) and is_whole and form.constant == start else None
 
 
 def extent_of(loop: Loop) -> int:

@@ -16,7 +16,8 @@ elementwise kernel must keep each element's loads before its store and compute n
 
 from __future__ import annotations
 
-from graphc.loops.expressions import Expr, Variable
+from graphc.loops.affine import free_variables
+from graphc.loops.expressions import Expr
 from graphc.loops.kernel import Buffer, Contract, Kernel, Let, Local, Loop, Store
 from graphc.planning.bodies import (
     Placed,
@@ -50,6 +51,8 @@ def in_place_pairs(kernel: Kernel) -> list[tuple[str, str]]:
 def _is_elementwise(placed: Placed) -> bool:
     if isinstance(placed.statement, Contract | Local) or placed.conditional:
         return False
+    if any(extent_of(loop) < 0 for loop in placed.loops):
+        return False  # its bounds may load
     return not any(map(folds, expressions(placed)))
 
 
@@ -70,7 +73,7 @@ def _only_store(placed: list[Placed], target: Buffer) -> Placed | None:
         return None
     store = found[0].statement
     assert isinstance(store, Store)
-    used = {part.name for part in store.index if isinstance(part, Variable)}
+    used = frozenset().union(*map(free_variables, store.index))
     once = all(loop.var in used or extent_of(loop) == 1 for loop in found[0].loops)
     return found[0] if once and _binds_once(placed, found[0].loops) else None
 
@@ -108,4 +111,4 @@ def _same_iteration(
     """
     around = len(outer) <= len(inner) and all(a is b for a, b in zip(outer, inner, strict=False))
     bound = {loop.var for loop in outer}
-    return around and all(part.name in bound for part in index if isinstance(part, Variable))
+    return around and all(free_variables(part) <= bound for part in index)

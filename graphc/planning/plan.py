@@ -153,7 +153,9 @@ class _Sharing:
     def _consider(self, node: Node, source: str, target: str) -> None:
         """Let the output take the input's bytes, if the input dies here and nothing else meets."""
         by_formal = {touch.formal: touch for touch in node.touches}
-        dying, born = by_formal[source], by_formal[target]
+        dying, born = by_formal.get(source), by_formal.get(target)
+        if dying is None or born is None:
+            return
         if not (self._is_whole(dying) and self._is_whole(born) and self._alone(node, dying, born)):
             return
         if dying.stop != born.stop or not self._changes_hands(node.position, dying, born):

@@ -116,7 +116,8 @@ class _Numbering:
                 f"{len(buffers)} formal buffers of kernel {launch.kernel}"
             )
         pairs = zip(buffers, launch.arguments, strict=True)
-        return tuple(self.argument(buffer, argument, counts) for buffer, argument in pairs)
+        touches = (self.argument(buffer, argument, counts) for buffer, argument in pairs)
+        return tuple(touch for touch in touches if touch.start < touch.stop)
 
     def argument(self, buffer: Buffer, argument: Argument, counts: Counts) -> Touch:
         reads, writes = buffer.access != "out", buffer.access != "in"
