@@ -231,10 +231,13 @@ class Body:
         """Whether the store's loops that are over by the load ran through all it may read.
 
         Each dimension of the store's index is either the load's own, in terms of the loops
-        around both, or runs over its extent in loops that are over.
+        around both, or runs over its extent in loops that are over, or has one place only.
         """
         shared = {a for a, b in zip(store.path, load.path, strict=False) if a == b}
-        for mine, other in zip(store.index, load.index, strict=True):
+        shape = self.kernel.by_name[store.buffer].shape
+        for mine, other, extent in zip(store.index, load.index, shape, strict=True):
+            if extent == 1:
+                continue  # there is one place to be at
             form = _sum(mine, store.scope)
             if form is None:
                 return False
