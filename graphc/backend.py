@@ -56,5 +56,5 @@ def find(name: str) -> Backend:
     """The backend of a name. Raises ArgumentError where there is none."""
     if name not in _HOMES:
         raise ArgumentError(f"no backend {name!r}; there are {', '.join(_HOMES)}")
-    found: Backend = import_module(_HOMES[name])  # type: ignore[assignment]  # a module with load
+    found: Backend = import_module(_HOMES[name])
     return found

@@ -41,7 +41,7 @@ class Interpreter:
             if storage.purpose == "state":
                 memory[storage.name] = self.state.array(storage.name)
         run_schedule(schedule, memory)
-        return [np.ascontiguousarray(memory[name]) for name in schedule.outputs]
+        return [np.array(memory[name], order="C") for name in schedule.outputs]
 
     def kernel_code(self, kernel: str, form: str) -> str:
         raise ArgumentError(f"the interpreter makes no code; it cannot show {form!r}")

@@ -16,7 +16,8 @@ from graphc.loops import Buffer, Expr, Let, Literal, Load, Statement, Variable, 
 from graphc.loops import select as choose
 from graphc.loops.affine import affine, free_variables
 from graphc.loops.intervals import Interval
-from graphc.lowering.places import Place, same_layout
+from graphc.loops.kernel import Access
+from graphc.lowering.places import Place
 from graphc.ops import get
 
 Index = tuple[Expr, ...]
@@ -60,17 +61,15 @@ class Body:
 
     # Formal buffers
 
-    def formal(self, place: Place, access: str = "in") -> Buffer:
+    def formal(self, place: Place, access: Access = "in") -> Buffer:
         """The formal buffer on a place; reads of one place share one."""
         for position, (buffer, known) in enumerate(self.formals):
             if known == place:
                 if buffer.access != access:
-                    buffer = Buffer(
-                        buffer.name, buffer.shape, buffer.dtype, buffer.order, "inout"
-                    )
+                    buffer = Buffer(buffer.name, buffer.shape, buffer.dtype, buffer.order, "inout")
                     self.formals[position] = (buffer, place)
                 return buffer
-        order = () if same_layout(place.shape, place.order, range(len(place.shape))) else place.order
+        order = () if place.is_row_major else place.order
         buffer = Buffer(f"b{len(self.formals)}", place.shape, place.dtype, order, access)
         self.formals.append((buffer, place))
         return buffer
@@ -89,7 +88,7 @@ class Body:
             return Load(buffer.name, at, value.dtype, guard, literal)
         node = self.producers[value]
         found = self._results(node, at, guard)[node.results.index(value)]
-        if guard is None or isinstance(found, Literal):
+        if guard is None:
             return found
         return choose(guard, found, const(fill, value.dtype))
 
@@ -114,9 +113,7 @@ class Body:
         found = rule(Reader(self, node, guard), at)
         return found if isinstance(found, tuple) else (found,)
 
-    def _place_lets(
-        self, node: Node, at: Index, exprs: tuple[Expr, ...]
-    ) -> tuple[Expr, ...]:
+    def _place_lets(self, node: Node, at: Index, exprs: tuple[Expr, ...]) -> tuple[Expr, ...]:
         needed = frozenset().union(*map(free_variables, exprs))
         level = self._level(needed)
         if level is None or get(node.op).view:

@@ -109,4 +109,3 @@ def analyse(node: Node) -> Contraction | None:
 
 def _reads(load: Load) -> tuple[int, tuple[frozenset[str], ...]]:
     return int(load.buffer), tuple(map(free_variables, load.index))
-

@@ -34,9 +34,7 @@ def _read_back(node: Node, region: Graph, made: set[Value], full: tuple[int, ...
         if reached & set(other.operands):
             reached.update(other.results)
     wide = {value for value in reached if value.type.size > node.results[0].type.size}
-    return bool(wide) or any(
-        value.shape != node.results[0].shape for value in region.outputs
-    )
+    return bool(wide) or any(value.shape != node.results[0].shape for value in region.outputs)
 
 
 def result_order(
@@ -80,7 +78,8 @@ def _reduced_order(
         place = places.get(node.operands[0]) if node.operands else None
         reduces = get(node.op).reduction and isinstance(axes, tuple) and place is not None
         if reduces and place is not None and node.results[0].shape == value.shape:
-            kept = [d for d in range(len(place.shape)) if d not in axes]
+            gone = set(axes) if isinstance(axes, tuple) else set()
+            kept = [d for d in range(len(place.shape)) if d not in gone]
             return tuple(kept.index(d) for d in place.order if d in kept)
     return row_major(value.shape)
 

@@ -142,9 +142,7 @@ def _lanes_in(expr: Expr, buffers: Mapping[str, Buffer]) -> Expr:
     expr = expr if same else with_children(expr, parts)
     if not isinstance(expr, Reduce) or expr.combine not in _ORDERED:
         return expr
-    return Reduce(
-        expr.combine, expr.axes, expr.body, expr.dtype, expr.where, _lanes(expr, buffers)
-    )
+    return Reduce(expr.combine, expr.axes, expr.body, expr.dtype, expr.where, _lanes(expr, buffers))
 
 
 def _lanes(reduce: Reduce, buffers: Mapping[str, Buffer]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from graphc.ir import Graph, Node, Value
+from graphc.ir import Graph, Value
 from graphc.lowering.contraction import analyse
 from graphc.lowering.places import row_major
 from graphc.ops import get
@@ -19,23 +19,20 @@ Orders = Mapping[str, tuple[int, ...]]
 def state_orders(graph: Graph, fixed: Orders) -> dict[str, tuple[int, ...]]:
     """{state name: order}; those in `fixed` stay as they are."""
     orders = dict(fixed)
-    for node, operand in _contraction_operands(graph, {v: v for v in graph.state}):
-        name, order = operand
-        if name not in orders and order is not None:
+    for name, order in _contraction_operands(graph, {v: v for v in graph.state}):
+        if name not in orders:
             orders[name] = order
     for group in _elementwise_company(graph):
         known = [orders[value.name] for value in group if value.name in orders]
         for value in group:
             if known and value.name not in orders and len(known[0]) == value.type.rank:
                 orders[value.name] = known[0]
-    return {
-        value.name: orders.get(value.name, row_major(value.shape)) for value in graph.state
-    }
+    return {value.name: orders.get(value.name, row_major(value.shape)) for value in graph.state}
 
 
 def _contraction_operands(
     graph: Graph, roots: Mapping[Value, Value]
-) -> Iterator[tuple[Node, tuple[str, tuple[int, ...] | None]]]:
+) -> Iterator[tuple[str, tuple[int, ...]]]:
     """State tensors that a contraction reads as its second operand, and the order it wants."""
     origin: dict[Value, tuple[Value, tuple[int, ...]]] = {
         value: (root, row_major(root.shape)) for value, root in roots.items()
@@ -49,7 +46,8 @@ def _contraction_operands(
             inner = {
                 formal: origin[actual][0]
                 for formal, actual in zip(region.inputs, node.operands, strict=True)
-                if actual in origin and origin[actual][1] == row_major(actual.shape)
+                if actual in origin
+                and origin[actual][1] == row_major(actual.shape)
                 and formal.shape == actual.shape
             }
             yield from _contraction_operands(region, inner)
@@ -59,7 +57,7 @@ def _contraction_operands(
         operand = node.operands[contraction.b[0]]
         if operand in origin:
             root, axes = origin[operand]
-            yield node, (root.name, tuple(axes[d] for d in contraction.order_of_b()))
+            yield root.name, tuple(axes[d] for d in contraction.order_of_b())
 
 
 def _elementwise_company(graph: Graph) -> Iterator[list[Value]]:

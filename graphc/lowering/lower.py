@@ -16,28 +16,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from graphc.dtypes import DType
-from graphc.ir import Graph, Node, Value
+from graphc.ir import Graph, Node, TensorType, Value
 from graphc.loops import (
     Argument,
-    Branch,
     Kernel,
     Launch,
-    Repeat,
     Schedule,
     Step,
     Storage,
-    add,
-    index,
-    mul,
-    sub,
-    variable,
 )
 from graphc.lowering.contraction import analyse
+from graphc.lowering.control import lower_cond, lower_scan
 from graphc.lowering.costs import flops_of
 from graphc.lowering.domains import group_domain, result_order
 from graphc.lowering.kernels import Lowered, lower_nest, lower_values
 from graphc.lowering.layouts import state_orders
-from graphc.lowering.places import Place, reshaped, row_major, same_layout, transposed
+from graphc.lowering.places import Place, reshaped, row_major, transposed
 from graphc.ops import get, make_node
 
 Orders = Mapping[str, tuple[int, ...]]
@@ -49,11 +43,11 @@ def lower(graph: Graph, orders: Orders | None = None) -> Schedule:
     `orders` fixes how state tensors lie in memory; those it does not name are chosen, and are the
     `order` of the state's storages in the result.
     """
-    return _Lowering(graph, state_orders(graph, orders or {})).run()
+    return Lowering(graph, state_orders(graph, orders or {})).run()
 
 
 @dataclass
-class _Lowering:
+class Lowering:
     graph: Graph
     orders: Orders
     places: dict[Value, Place] = field(default_factory=dict)
@@ -70,7 +64,7 @@ class _Lowering:
         for value in graph.state:
             self._state(value)
         targets = self._update_targets()
-        self._sweep(graph, targets)
+        self.sweep(graph, targets)
         self._copy_updates(targets)
         outputs = [self._output(n, value) for n, value in enumerate(graph.outputs)]
         return Schedule(
@@ -100,7 +94,7 @@ class _Lowering:
         self.places[value] = Place(storage.name, storage.shape, storage.dtype, order)
         return self.places[value]
 
-    def _temporary(
+    def temporary(
         self,
         shape: tuple[int, ...],
         dtype: DType,
@@ -113,7 +107,7 @@ class _Lowering:
 
     # Nodes
 
-    def _sweep(self, graph: Graph, targets: Mapping[Value, Place]) -> None:
+    def sweep(self, graph: Graph, targets: Mapping[Value, Place]) -> None:
         for node in graph.nodes:
             if not self._is_view(node):
                 self._launch_node(node, targets)
@@ -150,9 +144,9 @@ class _Lowering:
     def _launch_node(self, node: Node, targets: Mapping[Value, Place]) -> None:
         match node.op:
             case "scan":
-                self._scan(node)
+                lower_scan(self, node)
             case "cond":
-                self._cond(node)
+                lower_cond(self, node)
             case "group":
                 self._group(node, targets)
             case _:
@@ -166,7 +160,7 @@ class _Lowering:
         producers = self.producers
         if record.nest is not None:
             for value in node.operands:
-                self._materialise(value)
+                self.materialise(value)
             places = [place for _, place in results]
             lowered = lower_nest(node.op, node, places, self.places, producers)
             self._launch(lowered, node.op, node.source, "")
@@ -224,11 +218,9 @@ class _Lowering:
             return target
         if len(order) != len(value.shape):
             order = row_major(value.shape)
-        return self._temporary(value.shape, value.dtype, order, node.source)
+        return self.temporary(value.shape, value.dtype, order, node.source)
 
-    def _launch(
-        self, lowered: Lowered, name: str, source: tuple[str, ...], reason: str
-    ) -> None:
+    def _launch(self, lowered: Lowered, name: str, source: tuple[str, ...], reason: str) -> None:
         if any(0 in buffer.shape for buffer in lowered.kernel.buffers if buffer.access == "out"):
             return
         key = f"{name}.{lowered.kernel.structural_hash[:12]}"
@@ -250,42 +242,38 @@ class _Lowering:
         actual = (inside or {}).get(operand, operand)
         place = self.places.get(actual)
         if place is None:
-            if actual not in self.producers or inside and operand not in inside:
+            if actual not in self.producers or (inside and operand not in inside):
                 return
-            self._materialise(actual)
+            self.materialise(actual)
             place = self.places[actual]
         wanted = contraction.order_of_b()
         if place.order and place.order[-1] != wanted[-1] and place.shape[wanted[-1]] > 1:
-            self.places[actual] = self._relay(place, wanted, node.source)
+            self.places[actual] = self.relay(place, wanted, node.source)
 
-    def _relay(self, place: Place, order: tuple[int, ...], source: tuple[str, ...]) -> Place:
+    def relay(self, place: Place, order: tuple[int, ...], source: tuple[str, ...]) -> Place:
         """The same elements in another order, by a launch; made once."""
         key = (place, order)
         if key not in self.relaid:
-            made = self._temporary(place.shape, place.dtype, order, source)
-            self._copy(place, made, "layout", source)
+            made = self.temporary(place.shape, place.dtype, order, source)
+            self.copy(place, made, "layout", source)
             self.relaid[key] = made
         return self.relaid[key]
 
-    def _copy(self, start: Place, end: Place, name: str, source: tuple[str, ...]) -> None:
+    def copy(self, start: Place, end: Place, name: str, source: tuple[str, ...]) -> None:
         node = make_node("reshape", [_stand_in(start)], {"shape": start.shape})
         places = {node.operands[0]: start}
-        lowered = lower_values(
-            name, [(node.result, end)], places, {node.result: node}, start.shape
-        )
+        lowered = lower_values(name, [(node.result, end)], places, {node.result: node}, start.shape)
         self._launch(lowered, name, source, "")
 
-    def _materialise(self, value: Value) -> Place:
+    def materialise(self, value: Value) -> Place:
         """Give a value that is read through (a broadcast, a literal) memory of its own."""
         if value not in self.places:
             node = self.producers[value]
             order = result_order([node], value, self.places, self.producers)
             if len(order) != len(value.shape):
                 order = row_major(value.shape)
-            place = self._temporary(value.shape, value.dtype, order, node.source)
-            self._launch_values(
-                node, [(value, place)], self.producers, value.shape, node.op, ""
-            )
+            place = self.temporary(value.shape, value.dtype, order, node.source)
+            self._launch_values(node, [(value, place)], self.producers, value.shape, node.op, "")
             self.places[value] = place
         return self.places[value]
 
@@ -319,39 +307,25 @@ class _Lowering:
             if value in targets or value is state[name]:
                 continue
             end = self.places[state[name]]
-            start = self._materialise(value)
+            start = self.materialise(value)
             if self.storages[start.storage].purpose == "state":
-                safe = self._temporary(end.shape, end.dtype, end.order, ())
-                self._copy(start, safe, "copy", ())
+                safe = self.temporary(end.shape, end.dtype, end.order, ())
+                self.copy(start, safe, "copy", ())
                 start = safe
             pending.append((start, end))
         for start, end in pending:
-            self._copy(start, end, "copy", ())
+            self.copy(start, end, "copy", ())
 
     def _output(self, number: int, value: Value) -> str:
         name = f"output.{number}"
         storage = Storage(name, value.shape, value.dtype, "output")
         self.storages[name] = storage
         place = Place(name, value.shape, value.dtype, row_major(value.shape))
-        self._copy(self._materialise(value), place, "output", ())
+        self.copy(self.materialise(value), place, "output", ())
         return name
-
-    # Control flow
-
-    def _scan(self, node: Node) -> None:
-        from graphc.lowering.control import lower_scan
-
-        lower_scan(self, node)
-
-    def _cond(self, node: Node) -> None:
-        from graphc.lowering.control import lower_cond
-
-        lower_cond(self, node)
 
 
 def _stand_in(place: Place) -> Value:
-    from graphc.ir import TensorType
-
     return Value(TensorType(place.shape, place.dtype))
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from graphc.dtypes import DType
 from graphc.loops import Expr, index
 
+START: Expr = index(0)
+
 
 @dataclass(frozen=True)
 class Place:
@@ -22,7 +24,7 @@ class Place:
     shape: tuple[int, ...]
     dtype: DType
     order: tuple[int, ...]
-    offset: Expr = index(0)
+    offset: Expr = START
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -68,9 +70,7 @@ def reshaped(place: Place, shape: Sequence[int]) -> Place | None:
         return None
     order = tuple(sorted(range(len(shape)), key=lambda d: (-strides[d], shape[d] != 1, d)))
     view = replace(place, shape=tuple(shape), order=order)
-    dense = all(
-        shape[d] == 1 or view.strides[d] == strides[d] for d in range(len(shape))
-    )
+    dense = all(shape[d] == 1 or view.strides[d] == strides[d] for d in range(len(shape)))
     return view if dense else None
 
 

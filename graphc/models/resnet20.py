@@ -68,7 +68,7 @@ def make(
     augment = None
     if data is not None:
         augment = transforms.Compose(
-            transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()
+            [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()]
         )
     training = datasets.Loader(train, batch_size, transform=augment)
     return step, training, datasets.Loader(test, batch_size, shuffle=False)

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from graphc import target
 from graphc.backends.llvm.engine import Library, module_text, object_code
 from graphc.backends.llvm.statements import emit_kernel
 from graphc.loops.evaluate import run_kernel
-
 from tests.kernel_samples import SAMPLES
 
 
