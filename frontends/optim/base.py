@@ -52,6 +52,21 @@ class Scalars:
         """A scalar in a parameter's type and shape."""
         return self.builder.broadcast(self.builder.cast(scalar, like.dtype), like.shape)
 
+    def less(self, scalar: Value) -> Value:
+        """1 - scalar."""
+        return self.builder.sub(self.number(1.0), scalar)
+
+    def descend(self, parameter: Value, rate: Value, step: Value) -> Value:
+        """parameter - rate * step, for a scalar rate."""
+        return self.builder.sub(parameter, self.builder.mul(self.spread(rate, step), step))
+
+    def shrunk(self, parameter: Value, rate: Value, weight_decay: float) -> Value:
+        """parameter * (1 - rate * weight_decay), the decoupled decay."""
+        if not weight_decay:
+            return parameter
+        kept = self.less(self.builder.scale(rate, weight_decay))
+        return self.builder.mul(parameter, self.spread(kept, parameter))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
@@ -127,3 +142,18 @@ def zeros(type: TensorType) -> Array:
 def decayed(b: Builder, grad: Value, parameter: Value, weight_decay: float) -> Value:
     """The gradient of the loss with weight_decay/2 * |parameter|^2 added."""
     return b.add(grad, b.scale(parameter, weight_decay)) if weight_decay else grad
+
+
+def moved(b: Builder, mean: Value, new: Value, beta: float) -> Value:
+    """A running mean moved by 1 - beta of the way to `new`."""
+    return b.add(mean, b.scale(b.sub(new, mean), 1.0 - beta))
+
+
+def mean_square(b: Builder, mean: Value, new: Value, beta: float) -> Value:
+    """A running mean of squares: beta * mean + (1 - beta) * new^2."""
+    return b.add(b.scale(mean, beta), b.scale(b.mul(new, new), 1.0 - beta))
+
+
+def norm(b: Builder, x: Value) -> Value:
+    """The root of the sum of squares of all elements, a scalar of x's type."""
+    return b.sqrt(b.sum(b.mul(x, x), range(x.type.rank)))

@@ -112,3 +112,34 @@ class cosine(Schedule):
         rising = b.div(b.add(step, _number(b, 1.0)), _number(b, self.warmup_steps))
         warm = b.compare("lt", step, _number(b, self.warmup_steps))
         return b.where(warm, b.mul(_number(b, self.lr), rising), rate)
+
+
+@dataclass(frozen=True)
+class one_cycle(Schedule):
+    """torch's OneCycleLR with cosine ends; `lr` is its max_lr.
+
+    From lr / div_factor up to lr at step pct_start * total_steps - 1, then down to
+    lr / div_factor / final_div_factor at step total_steps - 1, where it stays.
+    """
+
+    total_steps: int
+    pct_start: float = 0.3
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+
+    def rate(self, b: Builder, step: Value) -> Value:
+        first = self.lr / self.div_factor
+        top, end = self.pct_start * self.total_steps - 1.0, self.total_steps - 1.0
+        rising = _cosine_between(b, step, (0.0, first), (top, self.lr))
+        falling = _cosine_between(b, step, (top, self.lr), (end, first / self.final_div_factor))
+        return b.where(b.compare("le", step, _number(b, top)), rising, falling)
+
+
+def _cosine_between(
+    b: Builder, step: Value, start: tuple[float, float], end: tuple[float, float]
+) -> Value:
+    """Half a cosine through two points (step, rate), flat outside them."""
+    share = b.scale(b.shift(step, -start[0]), 1.0 / (end[0] - start[0] or 1.0))
+    angle = b.scale(b.op("clamp", share, min=0.0, max=1.0), math.pi)
+    half = b.scale(b.shift(b.op("cos", angle), 1.0), (start[1] - end[1]) / 2.0)
+    return b.shift(half, end[1])
