@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from graphc.planning.plan import MemoryPlan
 
 from graphc.errors import ArgumentError
 from graphc.loops import Schedule
 from graphc.loops.evaluate import run_schedule
+from graphc.planning.plan import MemoryPlan
 from graphc.runtime.state import State
 
 Array = np.ndarray[Any, Any]

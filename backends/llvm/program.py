@@ -18,6 +18,7 @@ from graphc import target as targets
 from graphc.errors import ArgumentError
 from graphc.loops import Kernel, Launch, Schedule
 from graphc.planning.barriers import place_barriers
+from graphc.planning.check import check_plan
 from graphc.planning.plan import MemoryPlan
 from graphc.runtime.state import State
 from graphc.target import Target
@@ -35,6 +36,10 @@ _SYNC_BYTES = 1024
 def runs_alone(launch: Launch) -> bool:
     """Whether a launch is too short to share out: below about 5 us on one core."""
     return launch.bytes / 20e9 + launch.flops / 40e9 < _SERIAL_SECONDS
+
+
+def runs_shared(launch: Launch) -> bool:
+    return not runs_alone(launch)
 
 
 def load(
@@ -89,7 +94,8 @@ class NativeProgram:
             symbols[key]: _kernel_object(kernel, symbols[key], self.target)
             for key, kernel in self.schedule.kernels.items()
         }
-        barriers = place_barriers(self.schedule, plan, lambda launch: not runs_alone(launch))
+        barriers = place_barriers(self.schedule, plan, runs_shared)
+        check_plan(self.schedule, plan, barriers, runs_shared)
         step = step_text(self.schedule, symbols, barriers, self.target)
         return Library([*objects.values(), object_code(step, self.target)], self.target)
 
