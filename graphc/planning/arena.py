@@ -84,9 +84,8 @@ class _Search:
         for key in _ORDERS:
             if self.height < 0 or not self.finished:
                 self._try(sorted(range(len(self.blocks)), key=lambda i: key(self.blocks[i])))
-        for order in self._neighbours():
-            if self.finished:
-                return
+        neighbours = self._neighbours()
+        while not self.finished and (order := next(neighbours, None)):
             self._try(order)
 
     def _try(self, order: list[int]) -> None:
