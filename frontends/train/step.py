@@ -14,22 +14,24 @@ from typing import Any
 
 import numpy as np
 
+from graphc import dtypes
 from graphc.compiler import compile_graph
 from graphc.dtypes import float64
-from graphc.errors import ShapeError, StateError
+from graphc.errors import ArgumentError, ShapeError, StateError
 from graphc.frontends.compile import CompiledFunction, compile, pipeline
 from graphc.frontends.optim.base import Optimizer, Scalars
 from graphc.frontends.tracing.holder import Holder, make_state
 from graphc.frontends.tracing.program import trace_program
 from graphc.frontends.tracing.spec import Spec
-from graphc.ir import Graph, TensorType, Value
+from graphc.frontends.train.arguments import Loss, fit_array
+from graphc.ir import Attribute, Graph, TensorType, Value
 from graphc.ops import Builder
 from graphc.passes.base import Pipeline
 from graphc.runtime.program import Program
 from graphc.runtime.state import State
 
 Array = np.ndarray[Any, Any]
-Loss = Callable[..., Any]
+LossFunction = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class TrainStep:
     def __init__(
         self,
         model: Any,
-        loss: Loss,
+        loss: LossFunction,
         optimizer: Optimizer,
         *batch_specs: Spec,
         backend: str = "cpu",
@@ -77,10 +79,13 @@ class TrainStep:
 
     # Use
 
-    def __call__(self, *batch: Any) -> float:
-        """Update the model by one batch; the loss before the update."""
-        arrays = [self._converted(n, array) for n, array in enumerate(batch)]
-        return float(self.program.run(arrays)[0])
+    def __call__(self, *batch: Any) -> Loss:
+        """Update the model by one batch; the loss before the update.
+
+        Raises ShapeError or DTypeError for arrays other than the batch specs, IndexFault, with
+        nothing updated, for a label or index outside its dimension.
+        """
+        return Loss(self.program.run(self._fitted(batch))[0])
 
     @property
     def program(self) -> Program:
@@ -123,12 +128,12 @@ class TrainStep:
         given = {names[name]: array for name, array in state.items() if name in names}
         self.state.load(given, strict=strict)
 
-    def evaluation(self, function: Loss, *specs: Spec) -> CompiledFunction:
+    def evaluation(self, function: LossFunction, *specs: Spec) -> CompiledFunction:
         """`function(model, *arrays)` compiled in evaluation mode, on the model's own state."""
         training = self.model.training
         self.model.eval()
         try:
-            return compile(
+            program: CompiledFunction = compile(
                 partial(function, self.model),
                 *specs,
                 model=self.model,
@@ -137,6 +142,7 @@ class TrainStep:
                 fuse=self.fuse,
                 seed=self.seed,
             )
+            return program
         finally:
             self.model.train(training)
 
@@ -144,18 +150,15 @@ class TrainStep:
         own = name in ("step", "key") or name.startswith("optimizer.")
         return name if own else f"model.{name}"
 
-    def _converted(self, position: int, array: Any) -> Array:
-        """An array of another type of the same kind of number, range-checked."""
-        if position >= len(self.batch_specs):
-            raise ShapeError(f"{self.graph.name}: expected {len(self.batch_specs)} arrays")
-        spec = self.batch_specs[position]
-        given, wanted = np.asarray(array), np.dtype(str(spec.dtype))
-        if given.dtype == wanted:
-            return given
-        converted = given.astype(wanted)
-        if given.dtype.kind in "iu" and not np.array_equal(converted, given):
-            raise ShapeError(f"{self.graph.name}: array {position} does not fit {wanted}")
-        return converted
+    def _fitted(self, batch: Sequence[Any]) -> list[Array]:
+        name, expected = self.graph.name, len(self.batch_specs)
+        if len(batch) != expected:
+            raise ShapeError(f"{name}: a batch of {len(batch)} arrays, expected {expected}")
+        named = zip(batch, self.batch_specs, self.graph.inputs, strict=True)
+        return [
+            fit_array(array, spec, f"{name}: batch array {number} ({value.name})")
+            for number, (array, spec, value) in enumerate(named)
+        ]
 
     # The graph
 
@@ -164,6 +167,7 @@ class TrainStep:
         inputs = [Value(value.type, value.name) for value in loss.inputs]
         state = {value.name: Value(value.type, value.name) for value in loss.state}
         trained = [n for n, v in enumerate(loss.state) if _is_trained(self._holders[v.name])]
+        _check_trainable(loss, trained)
         value, aux, grads = self._differentiate(builder, loss, inputs, state, trained)
         updates = {name: new for (name, _), new in zip(loss.updates, aux, strict=True)}
         step = self._slot(state, "step", np.zeros((), np.int64))
@@ -193,7 +197,7 @@ class TrainStep:
         """(loss, new values of the model's own updates, gradients of the trained parameters)."""
         aux = tuple(value for _, value in loss.updates)
         region = Graph(loss.name, (*loss.state, *loss.inputs), loss.nodes, (*loss.outputs, *aux))
-        attrs = {"argnums": tuple(trained), "value": True, "aux": True}
+        attrs: dict[str, Attribute] = {"argnums": tuple(trained), "value": True, "aux": True}
         operands = [*state.values(), *inputs]
         results = builder.emit("grad", operands, attrs, (region,))
         return results[0], list(results[1 : 1 + len(aux)]), list(results[1 + len(aux) :])
@@ -221,8 +225,6 @@ class TrainStep:
         return updates
 
     def _slot(self, state: dict[str, Value], name: str, initial: Array) -> Value:
-        from graphc import dtypes
-
         self._slots.append(_Slot(name, initial))
         state[name] = Value(TensorType(initial.shape, dtypes.get(initial.dtype)), name)
         return state[name]
@@ -230,3 +232,13 @@ class TrainStep:
 
 def _is_trained(holder: Holder) -> bool:
     return bool(getattr(holder, "requires_grad", False))
+
+
+def _check_trainable(loss: Graph, trained: Sequence[int]) -> None:
+    """Raises ShapeError for a loss that is no floating scalar, ArgumentError for no parameters."""
+    types = [value.type for value in loss.outputs]
+    if len(types) != 1 or types[0].shape or not types[0].dtype.is_float:
+        found = ", ".join(map(str, types)) or "nothing"
+        raise ShapeError(f"{loss.name}: the loss is {found}, expected one floating scalar")
+    if not trained:
+        raise ArgumentError(f"{loss.name}: no parameter of the model is trainable")
