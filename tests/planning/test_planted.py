@@ -280,3 +280,40 @@ def test_wrong_barriers_are_refused(kind: str) -> None:
     barriers, message = BARRIER_PLANS[kind]
     with pytest.raises(PlanError, match=message):
         check_plan(SCHEDULE, PLAN, barriers, None if kind == "none at all" else shared)
+
+
+LONG = """
+schedule @long {
+  input x: f32[16]
+  output z: f32[48000]
+  temporary g: f32[48000]
+  temporary h: f32[48000]
+  inputs x
+  outputs z
+  define one = kernel @one(in p: f32[16], out q: f32[16]) {
+    parallel i in 0..16 { store q[i] = p[i] * f32(2.0) }
+  }
+  define all = kernel @all(in p: f32[48000], out q: f32[48000]) {
+    parallel i in 0..48000 { store q[i] = p[i] }
+  }
+  repeat t in 0..30 {
+    repeat s in 0..100 {
+      launch first = one(x, g + t * 1600 + s * 16)
+      launch second = one(g + t * 1600 + s * 16, h + t * 1600 + s * 16)
+    }
+  }
+  launch last = all(g, z)
+}"""
+
+
+def test_long_repeats_are_played_in_part() -> None:
+    schedule = parse_schedule(LONG)
+    plan = plan_memory(schedule)
+    check_plan(schedule, plan, place_barriers(schedule, plan, shared), shared)
+    with pytest.raises(PlanError, match=r"last reads g .* overwritten"):
+        check_plan(schedule, counted(on_one_place(plan)))
+
+
+def on_one_place(plan: MemoryPlan) -> MemoryPlan:
+    """The plan with all buffers at the start of the arena."""
+    return replace(plan, buffers=tuple(replace(item, offset=0) for item in plan.buffers))

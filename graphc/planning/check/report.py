@@ -6,7 +6,6 @@ from itertools import pairwise
 
 from graphc.errors import PlanError
 from graphc.loops.schedule import Branch, Launch, Schedule, Step
-from graphc.planning.check.ranges import union
 from graphc.planning.check.spots import positions
 from graphc.planning.memory_plan import MemoryPlan, PlannedBuffer
 
@@ -57,7 +56,14 @@ def check_report(schedule: Schedule, plan: MemoryPlan) -> None:
         for name in _touched(schedule, step) & live.keys():
             if not any(first <= position <= last for first, last in live[name]):
                 raise PlanError(f"{name} is touched at step {position}, where the plan has it dead")
-    highest = max((_live_bytes(plan, position) for position, _ in steps), default=0)
+    at: list[list[PlannedBuffer]] = [[] for _ in steps]
+    for buffer in plan.buffers:
+        for first, last in buffer.spans if buffer.bytes else ():
+            for position in range(first, last + 1):
+                at[position].append(buffer)
+    highest = max(
+        (_live_bytes(buffers, position) for position, buffers in enumerate(at)), default=0
+    )
     if highest != plan.lower_bound_bytes:
         raise PlanError(f"the plan's lower bound is {plan.lower_bound_bytes}, it is {highest}")
 
@@ -82,19 +88,11 @@ def _check_resident(schedule: Schedule, plan: MemoryPlan) -> None:
         raise PlanError(f"the plan and the schedule disagree on the memory outside: {odd}")
 
 
-def _live_bytes(plan: MemoryPlan, position: int) -> int:
-    """Bytes of the arena that some buffer holds at a position. Raises PlanError on an overlap."""
-    live = [
-        buffer
-        for buffer in plan.buffers
-        if buffer.bytes and any(first <= position <= last for first, last in buffer.spans)
-    ]
+def _live_bytes(live: list[PlannedBuffer], position: int) -> int:
+    """Bytes of the arena that live buffers hold. Raises PlanError where two overlap in part."""
     live.sort(key=lambda buffer: (buffer.offset, buffer.bytes))
-    taken: tuple[tuple[int, int], ...] = ()
     for before, after in pairwise(live):
         same = (before.offset, before.bytes) == (after.offset, after.bytes)
         if after.offset < before.offset + before.bytes and not same:
             raise PlanError(f"{before.name} and {after.name} overlap at step {position}")
-    for buffer in live:
-        taken = union(taken, buffer.offset, buffer.offset + buffer.bytes)
-    return sum(stop - start for start, stop in taken)
+    return sum({buffer.offset: buffer.bytes for buffer in live}.values())

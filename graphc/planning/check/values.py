@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from graphc.errors import PlanError
 from graphc.loops.schedule import Branch, Launch, Repeat, Schedule, Step
 from graphc.planning.check.ranges import Ranges, common, holds, meets, union, without
@@ -80,6 +82,8 @@ class _Play:
         held[spot.storage] = union(held[spot.storage], start, stop)
         lost[spot.storage] = without(lost[spot.storage], start, stop)
         for other, base in self.sharing.get(spot.storage, ()) if spot.memory == ARENA else ():
+            if not held[other]:
+                continue
             low, high = spot.start - base, spot.stop - base
             for piece in common(held[other], ((low, high),)):
                 lost[other] = union(lost[other], *piece)
@@ -104,18 +108,29 @@ class _Play:
 
     def _skip(self, repeat: Repeat, indexes: Indexes, state: _State) -> None:
         """Take the bytes that iterations which are not played write as written."""
-        for step in repeat.steps:
-            if not isinstance(step, Launch):
-                continue
-            pair = [
-                self.spots.launch(step, {**indexes, repeat.index: turn})
-                for turn in (0, repeat.count - 1)
-            ]
-            for one, other in zip(*pair, strict=True):
-                if one.writes and one.start != other.start:
-                    low = min(one.start, other.start) - one.base
-                    high = max(one.stop, other.stop) - one.base
-                    state[0][one.storage] = union(state[0][one.storage], low, high)
+        corners = [{**indexes, repeat.index: turn} for turn in (0, repeat.count - 1)]
+        for launch, around in _corners(repeat.steps, corners):
+            for places in zip(*(self.spots.launch(launch, at) for at in around), strict=True):
+                low, high = min(p.start for p in places), max(p.stop for p in places)
+                one = places[0]
+                if one.writes and high - low > one.stop - one.start:
+                    held = state[0][one.storage]
+                    state[0][one.storage] = union(held, low - one.base, high - one.base)
+
+
+def _corners(
+    steps: tuple[Step, ...], corners: list[dict[str, int]]
+) -> Iterator[tuple[Launch, list[dict[str, int]]]]:
+    """Every launch inside, with the first and last values of all repeats around it."""
+    for step in steps:
+        match step:
+            case Launch():
+                yield step, corners
+            case Repeat(index=index, count=count, steps=body) if count > 0:
+                ends = sorted({0, count - 1})
+                yield from _corners(body, [{**at, index: end} for at in corners for end in ends])
+            case Branch(yes=yes, no=no):
+                yield from _corners((*yes, *no), corners)
 
 
 def _join(one: _State, other: _State) -> _State:
