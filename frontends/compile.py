@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from graphc.compiler import compile_graph
+from graphc.errors import ShapeError
 from graphc.frontends.tracing.holder import make_state
 from graphc.frontends.tracing.program import Traced, trace_program
+from graphc.frontends.tracing.spec import Spec
 from graphc.frontends.tracing.trees import build, flatten
+from graphc.frontends.train.arguments import fit_array
 from graphc.ir import Graph
 from graphc.passes.base import Pipeline
 from graphc.passes.pipeline_text import parse_pipeline
@@ -26,19 +29,39 @@ def pipeline(fuse: bool, passes: Pipeline | str | None) -> Pipeline:
 
 
 class CompiledFunction:
-    """A program that takes and returns what the traced function does."""
+    """A program that takes and returns what the traced function does.
 
-    def __init__(self, program: Program, traced: Traced) -> None:
+    Other attributes are the Program's: launches, memory, stage, dump...
+    """
+
+    def __init__(self, program: Program, traced: Traced | None = None) -> None:
         self.program = program
         self._traced = traced
 
     def __call__(self, *arguments: Any) -> Any:
-        leaves, _ = flatten(arguments)
-        outputs = self.program.run([np.asarray(leaf) for leaf in leaves])
-        return build(self._traced.output_tree, outputs)
+        """Raises ShapeError or DTypeError for arguments other than those compiled for."""
+        leaves, tree = flatten(arguments)
+        if self._traced is not None and tree != self._traced.input_tree:
+            raise ShapeError(
+                f"{self.program.graph.name}: arguments are {tree}, "
+                f"compiled for {self._traced.input_tree}"
+            )
+        outputs = self.program.run(self._fitted(leaves))
+        if self._traced is not None:
+            return build(self._traced.output_tree, outputs)
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _fitted(self, leaves: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
+        graph = self.program.graph
+        if len(leaves) != len(graph.inputs):
+            raise ShapeError(f"{graph.name}: {len(leaves)} arrays, expected {len(graph.inputs)}")
+        return [
+            fit_array(leaf, Spec(value.shape, value.dtype), f"{graph.name}: {value.name}")
+            for value, leaf in zip(graph.inputs, leaves, strict=True)
+        ]
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.program, name)
+        return getattr(self.__dict__["program"], name)
 
 
 def compile(
@@ -51,7 +74,7 @@ def compile(
     seed: int = 0,
     passes: Pipeline | str | None = None,
     memory_budget: int | None = None,
-) -> Any:
+) -> CompiledFunction:
     """Compile a function or model for arguments of the given Specs, or a graph.
 
     The programs of one model share its State; their mode, train or eval, is the one that the
@@ -64,13 +87,10 @@ def compile(
     """
     chosen = pipeline(fuse, passes)
     if isinstance(fn, Graph):
-        return compile_graph(
-            fn,
-            backend=backend,
-            threads=threads,
-            passes=chosen,
-            memory_budget=memory_budget,
+        program = compile_graph(
+            fn, backend=backend, threads=threads, passes=chosen, memory_budget=memory_budget
         )
+        return CompiledFunction(program)
     traced = trace_program(fn, specs, model)
     program = compile_graph(
         traced.graph,
