@@ -1,78 +1,61 @@
-"""A memory plan as a report: what the peak is made of, when it comes, and which lines hold it.
-
-peak      12.50 MiB  cifar_cnn.step
-...
-live bytes by step, of 8.00 MiB at most
-▁▂▃▅▆█▇▅▃▁
-
-held at the peak, by line of the model
-    bytes  buffers  line
- 4.00 MiB        2  cnn.py:14
-"""
+"""Memory plans to look at: live bytes by step as text, the arena over time as an SVG picture."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from html import escape
 
 from graphc.planning.memory_plan import MemoryPlan, PlannedBuffer
-from graphc.planning.text import format_bytes, format_plan, format_table
+from graphc.planning.text import format_bytes, format_table
 
-_BARS = "▁▂▃▄▅▆▇█"
+_WIDTH, _HEIGHT = 960, 480  # of a picture, in pixels
 
 
-def memory_report(plan: MemoryPlan, limit: int = 20, width: int = 72) -> str:
-    """The report's text: totals and who is live at the peak, the course, the lines that hold it.
+def format_timeline(plan: MemoryPlan, width: int = 40) -> str:
+    """One line a step: its position, live bytes, a bar of at most `width` signs, and its name."""
+    moments = plan.timeline()
+    most = max((moment.live_bytes for moment in moments), default=0) or 1
+    rows = [("step", "live", "", "name")]
+    rows += [
+        (
+            str(moment.position),
+            format_bytes(moment.live_bytes),
+            "#" * -(-moment.live_bytes * width // most),
+            moment.step,
+        )
+        for moment in moments
+    ]
+    return format_table(rows, numbers=2)
 
-    limit   rows of each table
-    width   columns of the course; where there are more steps, each column shows its highest
+
+def arena_svg(plan: MemoryPlan) -> str:
+    """The arena as an SVG picture: steps from left to right, offsets from bottom to top.
+
+    Each rectangle is a buffer during one of its lifetimes; its title names it, its bytes, offset,
+    steps and source.
     """
-    return "\n\n".join((format_plan(plan, limit), _course(plan, width), _lines(plan, limit)))
-
-
-def sparkline(values: Sequence[int], width: int) -> str:
-    """Numbers as bars of 8 heights, at most `width` of them; a bar is the highest of its share.
-
-    >>> sparkline([0, 1, 2, 4, 8, 4], 6), sparkline([0, 8, 0, 1], 2)
-    ('▁▁▂▄█▄', '█▁')
-    """
-    count = min(width, len(values))
-    shares = [len(values) * n // max(count, 1) for n in range(count + 1)]
-    heights = [max(values[shares[n] : shares[n + 1]]) for n in range(count)]
-    top = max(heights, default=0) or 1
-    return "".join(
-        _BARS[min(height * 8 // top, 8) - 1 if height * 8 >= top else 0] for height in heights
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+        f'width="{_WIDTH}" height="{_HEIGHT}">'
     )
+    return "\n".join((head, *_rectangles(plan), "</svg>"))
 
 
-def by_line(plan: MemoryPlan) -> list[tuple[str, int, int]]:
-    """(line, bytes, buffers) at the peak, the most bytes first.
-
-    A buffer that several lines made counts for the first; one with no line for "(no line)". What
-    shares its bytes in place counts once.
-    """
-    peak = plan.peak()
-    live = {buffer.name: buffer for buffer in plan.buffers}
-    held: dict[str, list[PlannedBuffer]] = {}
-    seen: set[int] = set()
-    for name in () if peak is None else peak.buffers:
-        buffer = live[name]
-        if buffer.bytes and buffer.offset not in seen:
-            seen.add(buffer.offset)
-            line = buffer.source[0] if buffer.source else "(no line)"
-            held.setdefault(line, []).append(buffer)
-    rows = [(line, sum(b.bytes for b in buffers), len(buffers)) for line, buffers in held.items()]
-    return sorted(rows, key=lambda row: (-row[1], row[0]))
+def _rectangles(plan: MemoryPlan) -> Iterator[str]:
+    across = _WIDTH / max(len(plan.steps), 1)
+    up = _HEIGHT / max(plan.arena_bytes, 1)
+    for number, buffer in enumerate(plan.buffers):
+        for first, last in buffer.spans:
+            top = _HEIGHT - (buffer.offset + buffer.bytes) * up
+            yield (
+                f'<rect x="{first * across:.2f}" y="{top:.2f}" '
+                f'width="{(last - first + 1) * across:.2f}" height="{buffer.bytes * up:.2f}" '
+                f'fill="hsl({number * 137 % 360} 60% 70%)" stroke="black" stroke-width="0.5">'
+                f"<title>{escape(_title(buffer, first, last))}</title></rect>"
+            )
 
 
-def _course(plan: MemoryPlan, width: int) -> str:
-    live = [moment.live_bytes for moment in plan.timeline()]
-    most = format_bytes(max(live, default=0))
-    return f"live bytes by step, of {most} at most\n{sparkline(live, width)}"
-
-
-def _lines(plan: MemoryPlan, limit: int) -> str:
-    rows = by_line(plan)
-    table = [("bytes", "buffers", "line")]
-    table += [(format_bytes(count), str(buffers), line) for line, count, buffers in rows[:limit]]
-    left_out = f"\nand {len(rows) - limit} more lines" if len(rows) > limit else ""
-    return f"held at the peak, by line of the model\n{format_table(table, numbers=2)}{left_out}"
+def _title(buffer: PlannedBuffer, first: int, last: int) -> str:
+    source = f", {', '.join(buffer.source)}" if buffer.source else ""
+    size = format_bytes(buffer.bytes)
+    return f"{buffer.name}: {size} at {buffer.offset}, steps {first}-{last}{source}"
