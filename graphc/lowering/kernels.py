@@ -14,11 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.ir import Node, Value
-from graphc.loops import Buffer, Expr, Kernel, Loop, Statement, Store, index, variable
-from graphc.loops.affine import affine
-from graphc.loops.expressions import Load, Reduce, children, with_children
+from graphc.loops import Kernel, Loop, Statement, Store, index, variable
 from graphc.loops.intervals import Interval
-from graphc.loops.kernel import Let
 from graphc.loops.simplify import simplify_kernel
 from graphc.lowering.body import Body, Level, Reader
 from graphc.lowering.places import Place
@@ -90,7 +87,6 @@ def _finish(
 def _kernel(name: str, body: Body, statements: tuple[Statement, ...]) -> Lowered:
     buffers = tuple(buffer for buffer, _ in body.formals)
     kernel = simplify_kernel(Kernel(name, buffers, statements))
-    kernel = _with_lanes(kernel)
     return Lowered(kernel, tuple(place for _, place in body.formals), tuple(body.ops.values()))
 
 
@@ -110,67 +106,3 @@ def lower_nest(
     statements = tuple(rule(reader))
     body.ops[id(node)] = node
     return _kernel(name, body, statements)
-
-
-# The order of folds
-
-
-_ORDERED = frozenset({"sum", "prod", "max", "min"})
-
-
-def _with_lanes(kernel: Kernel) -> Kernel:
-    """Folds over neighbours in memory run in lanes; all others in order. Both by shape alone."""
-    buffers = kernel.by_name
-
-    def statement(s: Statement) -> Statement:
-        match s:
-            case Loop(kind, var, lower, upper, body, step):
-                return Loop(kind, var, lower, upper, tuple(map(statement, body)), step)
-            case Let(name, value):
-                return Let(name, _lanes_in(value, buffers))
-            case Store(buffer, at, value, guard):
-                return Store(buffer, at, _lanes_in(value, buffers), guard)
-            case _:
-                return s
-
-    return Kernel(kernel.name, kernel.buffers, tuple(map(statement, kernel.body)))
-
-
-def _lanes_in(expr: Expr, buffers: Mapping[str, Buffer]) -> Expr:
-    parts = tuple(_lanes_in(part, buffers) for part in children(expr))
-    same = all(new is old for new, old in zip(parts, children(expr), strict=True))
-    expr = expr if same else with_children(expr, parts)
-    if not isinstance(expr, Reduce) or expr.combine not in _ORDERED:
-        return expr
-    return Reduce(expr.combine, expr.axes, expr.body, expr.dtype, expr.where, _lanes(expr, buffers))
-
-
-def _lanes(reduce: Reduce, buffers: Mapping[str, Buffer]) -> int:
-    if not reduce.axes:
-        return 1
-    axis = reduce.axes[-1]
-    full = 32 if reduce.dtype.itemsize == 8 else 64
-    neighbours = any(_runs_along(load, axis.name, buffers) for load in _loads(reduce))
-    if not neighbours or axis.extent < 16:
-        return 1
-    return full if axis.extent >= full else 16
-
-
-def _runs_along(load: Load, name: str, buffers: Mapping[str, Buffer]) -> bool:
-    buffer = buffers.get(load.buffer)
-    if buffer is None:
-        return False
-    total = 0
-    for expr, stride in zip(load.index, buffer.strides, strict=True):
-        form = affine(expr)
-        if form is None or form.hides(name):
-            return False
-        total += stride * form.coefficient(name)
-    return total == 1
-
-
-def _loads(expr: Expr) -> list[Load]:
-    found = [expr] if isinstance(expr, Load) else []
-    for part in children(expr):
-        found += _loads(part)
-    return found

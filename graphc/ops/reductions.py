@@ -24,19 +24,30 @@ Axes = tuple[int, ...]
 def reduction_lanes(type: TensorType, axes: Sequence[int]) -> int:
     """How many accumulators a fold of `type` over `axes` has: part of the result's meaning.
 
-    Neighbours in memory fold side by side where the reduced axes are the trailing ones and fill
-    all lanes: 64 of 4 bytes (or less), 32 of 8 bytes. Else one accumulator folds in order.
+    Neighbours fold side by side where the reduced axes are the trailing ones: in 64 lanes of 4
+    bytes (or less) or 32 of 8 bytes, or in 16 where the last axis is shorter. Where an outer axis
+    is folded too, the lanes divide the last axis, so that element n of the whole fold, too, goes
+    to accumulator n % lanes. Else one accumulator folds in order.
 
     >>> from graphc.dtypes import float32
     >>> reduction_lanes(TensorType((8, 256), float32), (1,))
     64
+    >>> reduction_lanes(TensorType((8, 32, 32), float32), (1, 2))
+    16
+    >>> reduction_lanes(TensorType((8, 7, 33), float32), (1, 2))
+    1
     >>> reduction_lanes(TensorType((8, 256), float32), (0,))
     1
     """
-    lanes = 32 if type.dtype.itemsize == 8 else 64
     trailing = tuple(axes) == tuple(range(type.rank - len(axes), type.rank))
-    extent = math.prod(type.shape[axis] for axis in axes)
-    return lanes if trailing and extent >= lanes else 1
+    if not axes or not trailing:
+        return 1
+    last = type.shape[-1]
+    alone = all(type.shape[axis] == 1 for axis in axes[:-1])
+    for lanes in (32 if type.dtype.itemsize == 8 else 64, 16):
+        if last >= lanes and (alone or last % lanes == 0):
+            return lanes
+    return 1
 
 
 def without(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:
