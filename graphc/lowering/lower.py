@@ -32,6 +32,7 @@ from graphc.lowering.domains import group_domain, result_order
 from graphc.lowering.kernels import Lowered, lower_nest, lower_values
 from graphc.lowering.layouts import state_orders
 from graphc.lowering.places import Place, reshaped, row_major, transposed
+from graphc.lowering.updates import updates_in_place
 from graphc.ops import get, make_node
 
 Orders = Mapping[str, tuple[int, ...]]
@@ -63,10 +64,11 @@ class Lowering:
         inputs = [self._input(value) for value in graph.inputs]
         for value in graph.state:
             self._state(value)
-        targets = self._update_targets()
+        targets = {v: self.places[old] for v, old in updates_in_place(graph).items()}
         self.sweep(graph, targets)
-        self._copy_updates(targets)
+        # Outputs first: one may be a view of the old state.
         outputs = [self._output(n, value) for n, value in enumerate(graph.outputs)]
+        self._copy_updates(targets)
         return Schedule(
             graph.name,
             tuple(self.storages.values()),
@@ -279,26 +281,6 @@ class Lowering:
 
     # State and outputs
 
-    def _update_targets(self) -> dict[Value, Place]:
-        """Updates that may be stored straight into the state: nothing reads the old value later."""
-        state = {value.name: value for value in self.graph.state}
-        readers = _last_readers(self.graph)
-        made = {v: n for n, node in enumerate(self.graph.nodes) for v in node.results}
-        counts: dict[Value, int] = {}
-        for _, value in self.graph.updates:
-            counts[value] = counts.get(value, 0) + 1
-        targets = {}
-        for name, value in self.graph.updates:
-            old = state[name]
-            node = self.graph.nodes[made[value]] if value in made else None
-            if node is None or counts[value] > 1 or value in self.graph.outputs:
-                continue
-            if readers.get(old, -1) > made[value] or old in self.graph.outputs:
-                continue
-            if _stores_where_it_reads(node, old):
-                targets[value] = self.places[old]
-        return targets
-
     def _copy_updates(self, targets: Mapping[Value, Place]) -> None:
         """Updates that could not be stored in place: all are read before any is written."""
         state = {value.name: value for value in self.graph.state}
@@ -327,36 +309,3 @@ class Lowering:
 
 def _stand_in(place: Place) -> Value:
     return Value(TensorType(place.shape, place.dtype))
-
-
-def _last_readers(graph: Graph) -> dict[Value, int]:
-    """The last node that reads each value, views counted as reading when they are read."""
-    last: dict[Value, int] = {}
-    for number in range(len(graph.nodes) - 1, -1, -1):
-        node = graph.nodes[number]
-        at = number
-        if get(node.op).view:
-            at = max((last.get(value, number) for value in node.results), default=number)
-            at = max(at, number)
-        for value in node.operands:
-            last[value] = max(last.get(value, -1), at)
-    for value in graph.outputs + tuple(v for _, v in graph.updates):
-        producer = graph.producers.get(value)
-        if producer is not None and get(producer.op).view:
-            for operand in producer.operands:
-                last[operand] = len(graph.nodes)
-    return last
-
-
-def _stores_where_it_reads(node: Node, old: Value) -> bool:
-    """Whether a node reads a state tensor only at the element that it writes."""
-    if old not in node.operands:
-        return get(node.op).nest is None and node.op not in ("scan", "cond")
-    if node.op != "group":
-        return get(node.op).elementwise
-    (region,) = node.regions
-    formal = region.inputs[node.operands.index(old)]
-    readers = region.users.get(formal, ())
-    return all(get(reader.op).elementwise for reader in readers) and all(
-        value.shape == old.shape for value in region.outputs
-    )

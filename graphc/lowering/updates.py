@@ -1,0 +1,79 @@
+"""Which updates of state may be stored straight over the old value.
+
+state w;  %1 = sub(w, %g);  update w = %1      stored into w: nothing reads w afterwards
+state w;  %1 = transpose(w);  %2 = add(w, %1)  not: an element is read after it is overwritten
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from graphc.ir import Graph, Node, Value
+from graphc.ops import get
+
+
+def updates_in_place(graph: Graph) -> dict[Value, Value]:
+    """{new value: state tensor} of the updates whose node may write into the state."""
+    state = {value.name: value for value in graph.state}
+    last = last_readers(graph)
+    made = {v: n for n, node in enumerate(graph.nodes) for v in node.results}
+    counts = Counter(value for _, value in graph.updates)
+    targets = {}
+    for name, value in graph.updates:
+        old = state[name]
+        if value not in made or counts[value] > 1 or value in graph.outputs:
+            continue
+        if last.get(old, -1) <= made[value] and _reads_what_it_writes(graph, made[value], old):
+            targets[value] = old
+    return targets
+
+
+def last_readers(graph: Graph) -> dict[Value, int]:
+    """The last node that reads each value; through a view, whoever reads the view.
+
+    Outputs and updates are read after the last node.
+    """
+    last = dict.fromkeys(graph.results, len(graph.nodes))
+    for number in range(len(graph.nodes) - 1, -1, -1):
+        node = graph.nodes[number]
+        at = number
+        if get(node.op).view:
+            at = max([number, *(last.get(value, number) for value in node.results)])
+        for value in node.operands:
+            last[value] = max(last.get(value, -1), at)
+    return last
+
+
+def _reads_what_it_writes(graph: Graph, number: int, old: Value) -> bool:
+    """Whether a node reads a state tensor only at the element that it writes, or not at all."""
+    node = graph.nodes[number]
+    aliases = _views_of(graph, old)
+    if aliases & set(node.operands):
+        return False
+    if old not in node.operands:
+        return get(node.op).nest is None and node.op not in ("scan", "cond")
+    if node.op != "group":
+        return get(node.op).elementwise
+    return _elementwise_in(node, old)
+
+
+def _views_of(graph: Graph, old: Value) -> set[Value]:
+    """Other values that read the state's memory."""
+    found: set[Value] = set()
+    for node in graph.nodes:
+        if get(node.op).view and (found | {old}) & set(node.operands):
+            found.update(node.results)
+    return found
+
+
+def _elementwise_in(group: Node, old: Value) -> bool:
+    """Whether everything in a group that depends on an operand does so element by element."""
+    (region,) = group.regions
+    pairs = zip(region.inputs, group.operands, strict=True)
+    reached = {formal for formal, actual in pairs if actual is old}
+    for node in region.nodes:
+        if reached & set(node.operands):
+            if not get(node.op).elementwise:
+                return False
+            reached.update(node.results)
+    return all(value.shape == old.shape for value in region.outputs)
