@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from graphc.ops import Builder
 Array = np.ndarray[Any, Any]
 Rate: TypeAlias = float | Schedule
 Selector: TypeAlias = str | Callable[[str, Any], bool]
+_NOT_NEGATIVE = frozenset({"lr", "eps", "weight_decay", "momentum", "clip_norm", "clip_value"})
 Group: TypeAlias = tuple[Selector, Mapping[str, Any]]
 
 
@@ -82,6 +83,18 @@ class Optimizer:
     groups: Sequence[Group] = ()
     clip_norm: float | None = None
     clip_value: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ArgumentError for an option outside its meaning."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "betas" and not all(0.0 <= beta < 1.0 for beta in value):
+                self._refuse(field.name, value, "two numbers from 0, below 1")
+            if field.name in _NOT_NEGATIVE and isinstance(value, float | int) and not value >= 0:
+                self._refuse(field.name, value, "0 or more")
+
+    def _refuse(self, name: str, value: Any, expected: str) -> NoReturn:
+        raise ArgumentError(f"{type(self).__name__}: {name} is {value}, expected {expected}")
 
     def slots(self, type: TensorType) -> dict[str, Array]:
         """{torch's name: first elements} of what is kept for a parameter."""

@@ -23,6 +23,11 @@ class SGD(Optimizer):
     weight_decay: float = 0.0
     nesterov: bool = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nesterov and (self.momentum <= 0 or self.dampening != 0):
+            self._refuse("nesterov", True, "False without momentum or with dampening")
+
     def slots(self, type: TensorType) -> dict[str, Array]:
         return {"momentum_buffer": zeros(type)} if self.momentum else {}
 

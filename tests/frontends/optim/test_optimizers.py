@@ -27,7 +27,7 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _name(case: dict[str, Any]) -> str:
-    kind = case.get("optimizer", case.get("schedule"))
+    kind = str(case.get("optimizer") or case["schedule"])
     return "-".join([kind, *case["options"]])
 
 
@@ -126,3 +126,14 @@ def test_lamb_takes_a_plain_step_for_a_parameter_of_zeros() -> None:
     _, after = evaluate(graph, grads, state)
     np.testing.assert_allclose(after["bias"], -0.1, rtol=1e-5)
     np.testing.assert_array_equal(after["weight"], state["weight"])
+
+
+@pytest.mark.parametrize("options", [{"lr": -1.0}, {"betas": (0.9, 1.0)}, {"clip_norm": -2}])
+def test_an_option_outside_its_meaning_is_named(options: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentError, match=f"Adam: {next(iter(options))} is"):
+        optim.Adam(**options)
+
+
+def test_nesterov_needs_momentum_and_no_dampening() -> None:
+    with pytest.raises(ArgumentError, match="nesterov"):
+        optim.SGD(nesterov=True, momentum=0.9, dampening=0.1)
