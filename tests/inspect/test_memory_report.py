@@ -1,6 +1,6 @@
 """The memory report says what the plan says."""
 
-from graphc.inspect.memory import by_line, memory_report, sparkline
+from graphc.inspect.memory_report import by_line, memory_report, sparkline
 from graphc.planning.memory_plan import MemoryPlan, PlannedBuffer, ResidentBuffer
 
 PLAN = MemoryPlan(
