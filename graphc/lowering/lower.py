@@ -217,6 +217,10 @@ class Lowering:
     ) -> Place:
         target = targets.get(value)
         if target is not None:
+            # Copies of the old value in other layouts are not copies of the new one.
+            stale = [key for key in self.relaid if key[0].storage == target.storage]
+            for key in stale:
+                del self.relaid[key]
             return target
         if len(order) != len(value.shape):
             order = row_major(value.shape)
