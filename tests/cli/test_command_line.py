@@ -56,3 +56,12 @@ def test_a_model_in_a_file(tmp_path, capsys):
     )
     assert main(["dump", f"{path}:make", "--stage", "fused"]) == 0
     assert "matmul" in capsys.readouterr().out
+
+
+def test_kernels_print_as_cuda(tmp_path, capsys):
+    command = ["dump", "mlp", "--backend", "cuda", "--stage", "kernels", "--format", "cuda"]
+    assert main(command) == 0
+    assert "__global__" in capsys.readouterr().out
+    out = str(tmp_path / "run")
+    assert main(["train", "mlp", "--backend", "cuda", "--epochs", "1", "--out", out]) == 2
+    assert "not there yet" in capsys.readouterr().err

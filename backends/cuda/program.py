@@ -1,0 +1,43 @@
+"""A schedule for an NVIDIA GPU: its kernels as CUDA C. Running them needs a GPU and is to come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.backends.cuda.source import cuda_source
+from graphc.errors import ArgumentError, CompileError
+from graphc.loops import Schedule
+from graphc.planning.plan import MemoryPlan
+from graphc.runtime.state import State
+
+Array = np.ndarray[Any, Any]
+
+
+def load(
+    schedule: Schedule,
+    plan: MemoryPlan,
+    state: State,
+    constants: Mapping[str, Array],
+    threads: int,
+) -> CudaText:
+    """The schedule's kernels, to be read."""
+    return CudaText(schedule)
+
+
+class CudaText:
+    """Shows kernels as CUDA C; refuses to run them."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        raise CompileError("the cuda backend prints kernels; running them is not there yet")
+
+    def kernel_code(self, kernel: str, form: str) -> str:
+        """A kernel's CUDA C ("cuda"); formal buffers may share bytes, so none is restrict."""
+        if form != "cuda":
+            raise ArgumentError(f"the cuda backend shows kernels as cuda, not {form!r}")
+        return cuda_source(self.schedule.kernels[kernel], restrict=False)
