@@ -98,7 +98,6 @@ class Schedule:
     """What a program runs, and the memory it runs on.
 
     inputs, outputs   storages in the order of the program's arguments and results
-    aliases           output storage -> storage it is equal to (an input or state returned as it is)
     """
 
     name: str
