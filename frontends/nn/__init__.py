@@ -50,12 +50,17 @@ from graphc.frontends.nn.normalization import (
 )
 from graphc.frontends.nn.parameter import Buffer, Parameter
 from graphc.frontends.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+from graphc.frontends.nn.recurrent import GRU, LSTM, RNN
+from graphc.frontends.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell
 
 __all__ = [
     "CELU",
     "ELU",
     "GELU",
     "GLU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "AdaptiveAvgPool2d",
     "AvgPool2d",
@@ -72,6 +77,7 @@ __all__ = [
     "Dropout2d",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "GroupNorm",
     "Hardsigmoid",
     "Hardswish",
@@ -80,6 +86,7 @@ __all__ = [
     "Identity",
     "KLDivLoss",
     "L1Loss",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -96,6 +103,7 @@ __all__ = [
     "Parameter",
     "ParameterList",
     "RMSNorm",
+    "RNNCell",
     "ReLU",
     "ReLU6",
     "Sequential",

@@ -1,0 +1,187 @@
+"""One step of a recurrence: the gates' arithmetic, and the cells RNNCell, LSTMCell and GRUCell.
+
+N rows of a batch, H elements of hidden state. Weights hold the gates' rows one after the other,
+as torch's: i, f, g, o of an LSTM; r, z, n of a GRU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from graphc.errors import ArgumentError, ShapeError
+from graphc.frontends.nn import init
+from graphc.frontends.nn.module import Module
+from graphc.frontends.nn.parameter import Parameter
+from graphc.frontends.tracing import functional as F
+
+State = tuple[Any, ...]  # (h,) or, of an LSTM, (h, c)
+
+
+def _chunk(gates: Any, number: int, count: int) -> Any:
+    """The number-th of `count` equal parts of the last dimension."""
+    size = gates.shape[-1] // count
+    return gates[..., number * size : (number + 1) * size]
+
+
+def lstm_step(from_input: Any, from_state: Any, state: State) -> State:
+    """c' = sigmoid(f) c + sigmoid(i) tanh(g), h' = sigmoid(o) tanh(c').
+
+    `from_input` and `from_state` [N, 4H] are the products with the weights, biases included.
+    Hochreiter and Schmidhuber, 1997; the forget gate is Gers, Schmidhuber and Cummins', 2000.
+    """
+    gates = from_input + from_state
+    i, f, g, o = (_chunk(gates, number, 4) for number in range(4))
+    c = F.sigmoid(f) * state[1] + F.sigmoid(i) * F.tanh(g)
+    return F.sigmoid(o) * F.tanh(c), c
+
+
+def gru_step(from_input: Any, from_state: Any, state: State) -> State:
+    """r, z = sigmoid(…); n = tanh(x_n + r h_n); h' = (1 - z) n + z h.
+
+    `from_input` and `from_state` [N, 3H]. Cho et al., 2014, with the reset gate after the product,
+    as in cuDNN and torch.
+    """
+    r = F.sigmoid(_chunk(from_input, 0, 3) + _chunk(from_state, 0, 3))
+    z = F.sigmoid(_chunk(from_input, 1, 3) + _chunk(from_state, 1, 3))
+    n = F.tanh(_chunk(from_input, 2, 3) + r * _chunk(from_state, 2, 3))
+    return ((1 - z) * n + z * state[0],)
+
+
+def tanh_step(from_input: Any, from_state: Any, state: State) -> State:
+    """h' = tanh(x + h), Elman, 1990."""
+    return (F.tanh(from_input + from_state),)
+
+
+def relu_step(from_input: Any, from_state: Any, state: State) -> State:
+    """h' = max(0, x + h)."""
+    return (F.relu(from_input + from_state),)
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """A kind of recurrence.
+
+    gates          rows of the weights, in multiples of H
+    states         1, or 2 where there is a cell state c beside h
+    step           (from input, from state, state) -> state
+    joined_biases  the two biases are only ever added to one another
+    """
+
+    gates: int
+    states: int
+    step: Callable[[Any, Any, State], State]
+    joined_biases: bool = True
+
+
+LSTM_RECURRENCE = Recurrence(4, 2, lstm_step)
+GRU_RECURRENCE = Recurrence(3, 1, gru_step, joined_biases=False)
+RNN_RECURRENCES = {"tanh": Recurrence(1, 1, tanh_step), "relu": Recurrence(1, 1, relu_step)}
+
+
+def rnn_recurrence(what: str, nonlinearity: str) -> Recurrence:
+    """The recurrence of RNN and RNNCell. Raises ArgumentError for another nonlinearity."""
+    if nonlinearity not in RNN_RECURRENCES:
+        raise ArgumentError(f"{what}: nonlinearity is {nonlinearity!r}; expected 'tanh' or 'relu'")
+    return RNN_RECURRENCES[nonlinearity]
+
+
+def uniform_parameter(shape: tuple[int, ...], hidden_size: int, dtype: Any) -> Parameter:
+    """Uniform in ±1 / sqrt(H), as all weights and biases of torch's recurrent layers."""
+    bound = 1 / math.sqrt(hidden_size) if hidden_size > 0 else 0.0
+    return Parameter(shape, init.uniform(-bound, bound), dtype)
+
+
+class _Cell(Module):
+    """One step of a recurrence as a module."""
+
+    def __init__(
+        self, recurrence: Recurrence, input_size: int, hidden_size: int, bias: bool, dtype: Any
+    ) -> None:
+        super().__init__()
+        self._recurrence = recurrence
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.bias = bias
+        rows = recurrence.gates * hidden_size
+        self.weight_ih = uniform_parameter((rows, input_size), hidden_size, dtype)
+        self.weight_hh = uniform_parameter((rows, hidden_size), hidden_size, dtype)
+        for name in ("bias_ih", "bias_hh"):
+            made = uniform_parameter((rows,), hidden_size, dtype) if bias else None
+            self.register_parameter(name, made)
+
+    def _step(self, input: Any, state: Any) -> State:
+        """The state after one step from `state`, zeros where that is None."""
+        if input.ndim not in (1, 2) or input.shape[-1] != self.input_size:
+            raise ShapeError(
+                f"{type(self).__name__}: input has shape {list(input.shape)}; "
+                f"expected [N, {self.input_size}] or [{self.input_size}]"
+            )
+        shape = (*input.shape[:-1], self.hidden_size)
+        given = self._given(state, shape, input.dtype)
+        rows = [part.reshape((-1, self.hidden_size)) for part in given]
+        from_input = F.linear(input.reshape((-1, self.input_size)), self.weight_ih, self.bias_ih)
+        from_state = F.linear(rows[0], self.weight_hh, self.bias_hh)
+        after = self._recurrence.step(from_input, from_state, tuple(rows))
+        return tuple(part.reshape(shape) for part in after)
+
+    def _given(self, state: Any, shape: tuple[int, ...], dtype: Any) -> State:
+        if state is None:
+            return (F.zeros(shape, dtype),) * self._recurrence.states
+        parts = tuple(state) if isinstance(state, tuple | list) else (state,)
+        if [part.shape for part in parts] != [shape] * self._recurrence.states:
+            given = ", ".join(str(list(part.shape)) for part in parts)
+            raise ShapeError(
+                f"{type(self).__name__}: hx has shape {given}; "
+                f"expected {self._recurrence.states} of {list(shape)}"
+            )
+        return parts
+
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}, bias={self.bias}"
+
+
+class RNNCell(_Cell):
+    """h' = tanh or relu of (W_ih x + b_ih + W_hh h + b_hh); x[N, I] or x[I], h[N, H] or h[H]."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        dtype: Any = None,
+    ) -> None:
+        recurrence = rnn_recurrence("RNNCell", nonlinearity)
+        super().__init__(recurrence, input_size, hidden_size, bias, dtype)
+        self.nonlinearity = nonlinearity
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        return self._step(input, hx)[0]
+
+
+class LSTMCell(_Cell):
+    """(h', c') from x[N, I] and hx = (h, c), each [N, H]; see `lstm_step`."""
+
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, dtype: Any = None
+    ) -> None:
+        super().__init__(LSTM_RECURRENCE, input_size, hidden_size, bias, dtype)
+
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
+        h, c = self._step(input, hx)
+        return h, c
+
+
+class GRUCell(_Cell):
+    """h' from x[N, I] and h[N, H]; see `gru_step`."""
+
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, dtype: Any = None
+    ) -> None:
+        super().__init__(GRU_RECURRENCE, input_size, hidden_size, bias, dtype)
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        return self._step(input, hx)[0]
