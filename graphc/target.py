@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ class Target:
 
     triple, cpu, features   LLVM's names
     vector_bytes            width of the widest vectors used
-    accumulators            vector registers a register tile may take, so that operands fit too
+    registers               vector registers
     fma                     fused multiply-add exists; without it products round twice, which
                             gives this target bits of its own
     masked                  masked loads and stores are single instructions
@@ -29,7 +30,7 @@ class Target:
     cpu: str
     features: str
     vector_bytes: int
-    accumulators: int
+    registers: int
     fma: bool
     masked: bool
     l1_bytes: int = 32 << 10
@@ -41,13 +42,13 @@ class Target:
 
 
 _LINUX = "x86_64-unknown-linux-gnu"
-X86_64_V2 = Target("x86-64-v2", _LINUX, "x86-64-v2", "", 16, 12, fma=False, masked=False)
-X86_64_V3 = Target("x86-64-v3", _LINUX, "x86-64-v3", "", 32, 12, fma=True, masked=False)
+X86_64_V2 = Target("x86-64-v2", _LINUX, "x86-64-v2", "", 16, 16, fma=False, masked=False)
+X86_64_V3 = Target("x86-64-v3", _LINUX, "x86-64-v3", "", 32, 16, fma=True, masked=False)
 X86_64_V4 = Target(
-    "x86-64-v4", _LINUX, "x86-64-v4", "", 64, 28, fma=True, masked=True, l2_bytes=1 << 20
+    "x86-64-v4", _LINUX, "x86-64-v4", "", 64, 32, fma=True, masked=True, l2_bytes=1 << 20
 )
 AARCH64 = Target(
-    "aarch64", "aarch64-unknown-linux-gnu", "generic", "+neon", 16, 24, fma=True, masked=False
+    "aarch64", "aarch64-unknown-linux-gnu", "generic", "+neon", 16, 32, fma=True, masked=False
 )
 NAMED = {target.name: target for target in (X86_64_V2, X86_64_V3, X86_64_V4, AARCH64)}
 
@@ -59,14 +60,14 @@ def host() -> Target:
 
     features = binding.get_host_cpu_features()
     base = _level(binding.get_process_triple(), features)
-    l1, l2 = _cache_bytes(1, base.l1_bytes), _cache_bytes(2, base.l2_bytes)
+    l1, l2 = cache_bytes(1, base.l1_bytes), cache_bytes(2, base.l2_bytes)
     return Target(
         "host",
         binding.get_process_triple(),
         binding.get_host_cpu_name(),
         features.flatten(),
         base.vector_bytes,
-        base.accumulators,
+        base.registers,
         base.fma,
         base.masked,
         l1,
@@ -84,7 +85,19 @@ def _level(triple: str, features: dict[str, bool]) -> Target:
     return X86_64_V2
 
 
-def _cache_bytes(level: int, default: int) -> int:
+def cpu_name() -> str:
+    """The processor as its maker calls it, and as LLVM does: "AMD EPYC (znver5)"."""
+    from llvmlite import binding
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{models[0] if models else platform.machine()} ({binding.get_host_cpu_name()})"
+
+
+def cache_bytes(level: int, default: int) -> int:
     """Size of the data cache of a level, from Linux's table of caches."""
     for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         try:

@@ -128,15 +128,17 @@ def _take_apart(kernel: Kernel) -> _Nest | None:
         loops.append(body[0])
         body = body[0].body
     folds = [s for s in body if isinstance(s, Let) and isinstance(s.value, Reduce)]
-    if not loops or len(folds) != 1 or body[0] is not folds[0]:
+    if not loops or len(folds) != 1:
         return None
-    reduce = folds[0].value
-    rest = [s for s in body[1:] if isinstance(s, Let | Store) and not _has_reduce(s.value)]
-    if not isinstance(reduce, Reduce) or reduce.combine != "dot" or len(rest) < len(body) - 1:
+    reduce, rest = folds[0].value, tuple(s for s in body if s is not folds[0])
+    if not isinstance(reduce, Reduce) or reduce.combine != "dot" or not reduce.dtype.is_float:
         return None
-    if not reduce.dtype.is_float:
+    if not all(isinstance(s, Let | Store) and not _has_reduce(s.value) for s in rest):
         return None
-    return _Nest(tuple(loops), folds[0].name, reduce, tuple(body[1:]))
+    before = {s.name for s in body[: body.index(folds[0])] if isinstance(s, Let)}
+    if before & free_variables(reduce):
+        return None
+    return _Nest(tuple(loops), folds[0].name, reduce, rest)
 
 
 def _has_reduce(expr: Expr) -> bool:
@@ -185,31 +187,38 @@ def _choose_row(nest: _Nest, column: str, a: Expr, b: Expr) -> str | None:
 def _tiled(kernel: Kernel, nest: _Nest, row: str, column: str, target: Target) -> Kernel:
     width = max(1, target.vector_bytes // nest.reduce.dtype.itemsize)
     rows, columns = nest.extent(row), nest.extent(column)
-    vectors = _vectors(columns, width, rows, target)
     body: list[Statement] = []
-    for first_column, column_tiles, wide in _cut(columns, vectors * width):
-        used = -(-wide // width)
-        most = max(1, target.accumulators // used)
+    for first_column, column_tiles, wide in _cut(columns, width, rows, target):
+        most = _most_rows(-(-wide // width), target)
         for first_row, row_tiles, high in _balanced(rows, most):
             tile = _Tile(row, column, high, wide, first_row, first_column)
             body.append(_work(kernel, nest, tile, row_tiles, column_tiles, target))
     return replace(kernel, body=tuple(body))
 
 
-def _vectors(columns: int, width: int, rows: int, target: Target) -> int:
-    """Vectors side by side in a tile: as square as the registers allow, not wider than needed."""
-    needed = -(-columns // width)
-    for vectors in (4, 3, 2):
-        divides = needed >= vectors and (needed % vectors == 0 or vectors == 2)
-        if divides and min(6, rows) * vectors <= target.accumulators:
-            return vectors
-    return 1
+def _most_rows(vectors: int, target: Target) -> int:
+    """Rows whose accumulators fit in registers beside one row of b, an element of a and, without
+    fma, a product."""
+    spare = target.registers - vectors - (1 if target.fma else 2)
+    return max(1, spare // vectors)
 
 
-def _cut(extent: int, most: int) -> list[tuple[int, int, int]]:
-    """(first, number of tiles, size): full tiles, then what is left."""
-    whole, rest = divmod(extent, most)
-    return [(0, whole, most)] * bool(whole) + [(whole * most, 1, rest)] * bool(rest)
+def _cut(columns: int, width: int, rows: int, target: Target) -> list[tuple[int, int, int]]:
+    """(first, number of tiles, columns of each): tiles of up to four vectors, nearly equal.
+
+    Wider tiles load fewer elements of a for each product; but a few rows must fit beside them.
+    """
+    most = next((v for v in (4, 3, 2) if _most_rows(v, target) >= min(6, rows)), 1)
+    tiles = []
+    for first, count, vectors in _balanced(-(-columns // width), most):
+        wide = vectors * width
+        rest = columns - (first + (count - 1) * vectors) * width
+        if rest < wide:
+            tiles += [(first * width, count - 1, wide)] * (count > 1)
+            tiles.append((columns - rest, 1, rest))
+        else:
+            tiles.append((first * width, count, wide))
+    return tiles
 
 
 def _balanced(extent: int, most: int) -> list[tuple[int, int, int]]:

@@ -13,13 +13,15 @@ from graphc.lowering.contraction import analyse
 from graphc.lowering.places import row_major
 from graphc.ops import get
 
-Orders = Mapping[str, tuple[int, ...]]
+Axes = tuple[int, ...]
+Orders = Mapping[str, Axes]
 
 
 def state_orders(graph: Graph, fixed: Orders) -> dict[str, tuple[int, ...]]:
     """{state name: order}; those in `fixed` stay as they are."""
     orders = dict(fixed)
-    for name, order in _contraction_operands(graph, {v: v for v in graph.state}):
+    roots = {value: (value, row_major(value.shape)) for value in graph.state}
+    for name, order in _contraction_operands(graph, roots):
         if name not in orders:
             orders[name] = order
     for group in _elementwise_company(graph):
@@ -31,12 +33,13 @@ def state_orders(graph: Graph, fixed: Orders) -> dict[str, tuple[int, ...]]:
 
 
 def _contraction_operands(
-    graph: Graph, roots: Mapping[Value, Value]
+    graph: Graph, roots: Mapping[Value, tuple[Value, Axes]]
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """State tensors that a contraction reads as its second operand, and the order it wants."""
-    origin: dict[Value, tuple[Value, tuple[int, ...]]] = {
-        value: (root, row_major(root.shape)) for value, root in roots.items()
-    }
+    """State tensors that a contraction reads as its second operand, and the order it wants.
+
+    `roots`: values that show a state tensor, each with the tensor's dimension for each of its own.
+    """
+    origin = dict(roots)
     for node in graph.nodes:
         if node.op == "transpose" and node.operands[0] in origin:
             root, axes = origin[node.operands[0]]
@@ -44,11 +47,9 @@ def _contraction_operands(
         if node.op in ("group", "scan"):
             (region,) = node.regions
             inner = {
-                formal: origin[actual][0]
+                formal: origin[actual]
                 for formal, actual in zip(region.inputs, node.operands, strict=True)
-                if actual in origin
-                and origin[actual][1] == row_major(actual.shape)
-                and formal.shape == actual.shape
+                if actual in origin and formal.shape == actual.shape
             }
             yield from _contraction_operands(region, inner)
         contraction = analyse(node)

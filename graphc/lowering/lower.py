@@ -156,31 +156,32 @@ class Lowering:
 
     def _single(self, node: Node, targets: Mapping[Value, Place]) -> None:
         record = get(node.op)
-        self._relay_operands(node)
-        order = result_order([node], node.results[0], self.places, self.producers)
+        places = {**self.places, **self._relaid_operands(node)}
+        order = result_order([node], node.results[0], places, self.producers)
         results = [(v, self._result_place(v, order, node, targets)) for v in node.results]
         producers = self.producers
         if record.nest is not None:
             for value in node.operands:
                 self.materialise(value)
-            places = [place for _, place in results]
-            lowered = lower_nest(node.op, node, places, self.places, producers)
+            written = [place for _, place in results]
+            lowered = lower_nest(node.op, node, written, self.places, producers)
             self._launch(lowered, node.op, node.source, "")
         else:
-            domain = node.results[0].shape
-            self._launch_values(node, results, producers, domain, node.op, "")
+            lowered = lower_values(node.op, results, places, producers, node.results[0].shape)
+            self._launch(lowered, node.op, node.source, "")
         self.places.update(results)
 
     def _group(self, node: Node, targets: Mapping[Value, Place]) -> None:
         (region,) = node.regions
         inside = dict(zip(region.inputs, node.operands, strict=True))
+        relaid: dict[Value, Place] = {}
         for inner in region.nodes:
-            self._relay_operands(inner, inside)
-        places = dict(self.places)
+            relaid.update(self._relaid_operands(inner, inside))
+        places = {**self.places, **relaid}
         producers = dict(self.producers)
         for formal, actual in inside.items():
-            if actual in self.places:
-                places[formal] = self.places[actual]
+            if actual in places:
+                places[formal] = places[actual]
             else:
                 producers[formal] = self._through(formal, actual)
         producers.update({v: n for n in region.nodes for v in n.results})
@@ -199,18 +200,6 @@ class Lowering:
         """A stand-in that reads a group's operand which no memory holds."""
         node = make_node("reshape", [actual], {"shape": actual.shape})
         return replace(node, results=(formal,))
-
-    def _launch_values(
-        self,
-        node: Node,
-        results: Sequence[tuple[Value, Place]],
-        producers: Mapping[Value, Node],
-        domain: tuple[int, ...],
-        name: str,
-        reason: str,
-    ) -> None:
-        lowered = lower_values(name, results, self.places, producers, domain)
-        self._launch(lowered, name, node.source, reason)
 
     def _result_place(
         self, value: Value, order: tuple[int, ...], node: Node, targets: Mapping[Value, Place]
@@ -239,22 +228,27 @@ class Lowering:
 
     # Layouts
 
-    def _relay_operands(self, node: Node, inside: Mapping[Value, Value] | None = None) -> None:
-        """Lay a contraction's second operand out with its columns last, if it is not."""
+    def _relaid_operands(
+        self, node: Node, inside: Mapping[Value, Value] | None = None
+    ) -> dict[Value, Place]:
+        """A contraction's second operand laid out with its columns last, if it is not.
+
+        For this node alone: other readers keep the order that the value has.
+        """
         contraction = analyse(node)
         if contraction is None or not contraction.columns:
-            return
+            return {}
         operand = node.operands[contraction.b[0]]
         actual = (inside or {}).get(operand, operand)
         place = self.places.get(actual)
         if place is None:
             if actual not in self.producers or (inside and operand not in inside):
-                return
-            self.materialise(actual)
-            place = self.places[actual]
+                return {}
+            place = self.materialise(actual)
         wanted = contraction.order_of_b()
         if place.order and place.order[-1] != wanted[-1] and place.shape[wanted[-1]] > 1:
-            self.places[actual] = self.relay(place, wanted, node.source)
+            return {actual: self.relay(place, wanted, node.source)}
+        return {}
 
     def relay(self, place: Place, order: tuple[int, ...], source: tuple[str, ...]) -> Place:
         """The same elements in another order, by a launch; made once."""
@@ -279,7 +273,9 @@ class Lowering:
             if len(order) != len(value.shape):
                 order = row_major(value.shape)
             place = self.temporary(value.shape, value.dtype, order, node.source)
-            self._launch_values(node, [(value, place)], self.producers, value.shape, node.op, "")
+            results = [(value, place)]
+            lowered = lower_values(node.op, results, self.places, self.producers, value.shape)
+            self._launch(lowered, node.op, node.source, "")
             self.places[value] = place
         return self.places[value]
 
