@@ -12,7 +12,7 @@ wants, any other operand in the wrong order is laid out anew by a launch of its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from graphc.dtypes import DType
