@@ -1,6 +1,8 @@
 """Operators: one record each, in one table."""
 
 from graphc.ops import (
+    attention,
+    attention_grad,
     averages,
     composites_activation,
     composites_channels,
@@ -31,6 +33,8 @@ from graphc.ops.define import Op, get, make_node, table
 
 # Importing a file enters its operators in the table.
 DEFINITIONS = (
+    attention,
+    attention_grad,
     averages,
     composites_activation,
     composites_channels,

@@ -1,0 +1,191 @@
+"""The loop nest of attention's gradient: one pass over pairs of blocks, five products.
+
+    for every batch and key head:                     any order, any thread
+        for every query head that shares it, every block of queries, in order:
+            dq = 0
+            for every block of keys, in order:
+                p = exp(K (scale Q)ᵀ - lse)           masked
+                d = p (V dOᵀ - δ)
+                dv += p dO,  dk += scale d Q,  dq += dᵀ K
+            scale dq
+
+Keys and values of one head belong to one thread, so that sums have one order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from graphc.loops import Buffer, Expr, Local, Statement, add, call, mul, select
+from graphc.ops.attention_blocks import (
+    Block,
+    Nest,
+    dot,
+    parallel,
+    query_block,
+    read,
+    serial,
+    write,
+)
+from graphc.ops.define import NestContext
+
+Other: TypeAlias = Callable[[Expr, Expr], Expr]
+
+
+def attention_grad_nest(ctx: NestContext) -> Sequence[Statement]:
+    nest = Nest(ctx)
+    attention = nest.attention
+    b, key_head = nest.variable("b"), nest.variable("h")
+    size = query_block(2 * attention.width + attention.value_width, nest.dtype)
+    body = [_zero(nest, result, b, key_head) for result in ctx.results[1:]]
+    member = nest.variable("g")
+    head = add(mul(key_head, attention.group), member)
+    blocks = nest.over_queries(size, lambda block: _Backward(nest, b, head, key_head, block).body())
+    body.append(serial(member, attention.group, *blocks))
+    return [parallel((b, key_head), (attention.batch, attention.key_heads), *body)]
+
+
+def _zero(nest: Nest, result: Buffer, b: Expr, h: Expr) -> Statement:
+    j, e = nest.variable("j"), nest.variable("e")
+    return parallel((j, e), result.shape[2:], write(result, nest.const(0), b, h, j, e))
+
+
+@dataclass
+class _Backward:
+    """A block of queries of one head: what it adds to dk and dv, and its dq."""
+
+    nest: Nest
+    b: Expr
+    h: Expr
+    key_head: Expr
+    queries: Block
+
+    def __post_init__(self) -> None:
+        nest, rows = self.nest, self.queries.size
+        attention = nest.attention
+        self.q = nest.local("q", attention.width, rows)
+        self.dy = nest.local("dy", attention.value_width, rows)
+        self.dq = nest.local("dq", rows, attention.width)
+        self.lse, self.delta = nest.local("lse", rows), nest.local("delta", rows)
+        self.first = attention.operands  # of lse, delta, dy
+
+    def body(self) -> Sequence[Statement]:
+        held = (self.q, self.dy, self.dq, self.lse, self.delta)
+        made: list[Statement] = [Local(buffer) for buffer in held]
+        made += [self._load_queries(), self._load_gradient(), self._load_rows(), self._start()]
+        return [*made, *self.nest.over_keys(self.queries, self._key_block), self._finish()]
+
+    def _load_queries(self) -> Statement:
+        nest = self.nest
+        e, i = nest.variable("e"), nest.variable("i")
+        scaled = call("mul", self._query(i, e), nest.const(nest.attention.scale))
+        return parallel((e, i), self.q.shape, write(self.q, scaled, e, i))
+
+    def _load_gradient(self) -> Statement:
+        e, i = self.nest.variable("e"), self.nest.variable("i")
+        return parallel((e, i), self.dy.shape, write(self.dy, self._gradient(i, e), e, i))
+
+    def _load_rows(self) -> Statement:
+        """δ, and lse with +inf where nothing is looked at: every exponential is 0 there."""
+        nest = self.nest
+        i = nest.variable("i")
+        at = (self.b, self.h, self.queries.at(i))
+        let, lse = nest.let("lse", nest.operand(self.first, *at))
+        nothing = call("eq", lse, nest.const(-math.inf))
+        return parallel(
+            (i,),
+            self.lse.shape,
+            let,
+            write(self.lse, select(nothing, nest.const(math.inf), lse), i),
+            write(self.delta, nest.operand(self.first + 1, *at), i),
+        )
+
+    def _start(self) -> Statement:
+        i, e = self.nest.variable("i"), self.nest.variable("e")
+        return parallel((i, e), self.dq.shape, write(self.dq, self.nest.const(0), i, e))
+
+    def _query(self, i: Expr, e: Expr) -> Expr:
+        return self.nest.operand(0, self.b, self.h, self.queries.at(i), e)
+
+    def _gradient(self, i: Expr, e: Expr) -> Expr:
+        return self.nest.operand(self.first + 2, self.b, self.h, self.queries.at(i), e)
+
+    def _key(self, position: int, keys: Block, j: Expr, e: Expr) -> Expr:
+        """An element of the keys (operand 1) or values (2)."""
+        return self.nest.operand(position, self.b, self.key_head, keys.at(j), e)
+
+    def _key_block(self, keys: Block) -> Sequence[Statement]:
+        nest = self.nest
+        p, d = (nest.local(name, keys.size, self.queries.size) for name in ("p", "d"))
+        _, dk, dv = nest.ctx.results
+        return [
+            Local(p),
+            Local(d),
+            self._probabilities(keys, p),
+            self._score_gradients(keys, p, d),
+            self._add_rows(keys, dv, p, self._gradient, 1.0),
+            self._add_rows(keys, dk, d, self._query, nest.attention.scale),
+            self._add_queries(keys, d),
+        ]
+
+    def _probabilities(self, keys: Block, p: Buffer) -> Statement:
+        nest = self.nest
+        j, i, e = (nest.variable(name) for name in ("j", "i", "e"))
+        product = dot(e, nest.attention.width, self._key(1, keys, j, e), read(self.q, e, i))
+        let, value = nest.let("s", product)
+        score = nest.score(self.b, self.h, self.queries.at(i), keys.at(j), value)
+        power = call("exp", call("sub", score, read(self.lse, i)))
+        return parallel((j, i), p.shape, let, write(p, power, j, i))
+
+    def _score_gradients(self, keys: Block, p: Buffer, d: Buffer) -> Statement:
+        """d, and p as the values met it: with dropout."""
+        nest = self.nest
+        j, i, e = (nest.variable(name) for name in ("j", "i", "e"))
+        width = nest.attention.value_width
+        product = dot(e, width, self._key(2, keys, j, e), read(self.dy, e, i))
+        let, dp = nest.let("dp", product)
+        gradient: Expr = dp
+        power = read(p, j, i)
+        statements: list[Statement] = [let]
+        if nest.attention.dropout:
+            kept = nest.kept(self.b, self.h, self.queries.at(i), keys.at(j))
+            kept_let, flag = nest.let("kept", kept)
+            statements.append(kept_let)
+            gradient = nest.dropped(flag, dp)
+        difference = call("sub", gradient, read(self.delta, i))
+        statements.append(write(d, call("mul", power, difference), j, i))
+        if nest.attention.dropout:
+            statements.append(write(p, nest.dropped(flag, power), j, i))
+        return parallel((j, i), p.shape, *statements)
+
+    def _add_rows(
+        self, keys: Block, result: Buffer, factors: Buffer, other: Other, scale: float
+    ) -> Statement:
+        """result[j] += scale Σ factors[j, i] other[i], over the block's queries."""
+        nest = self.nest
+        j, e, i = (nest.variable(name) for name in ("j", "e", "i"))
+        product = dot(i, self.queries.size, read(factors, j, i), other(i, e))
+        let, value = nest.let("w", product)
+        at = (self.b, self.key_head, keys.at(j), e)
+        old = read(result, *at)
+        total = call("add", old, value)
+        if scale != 1:
+            total = call("fma", value, nest.const(scale), old)
+        return parallel((j, e), (keys.size, result.shape[3]), let, write(result, total, *at))
+
+    def _add_queries(self, keys: Block, d: Buffer) -> Statement:
+        nest = self.nest
+        i, e, j = (nest.variable(name) for name in ("i", "e", "j"))
+        let, value = nest.let("w", dot(j, keys.size, read(d, j, i), self._key(1, keys, j, e)))
+        total = call("add", read(self.dq, i, e), value)
+        return parallel((i, e), self.dq.shape, let, write(self.dq, total, i, e))
+
+    def _finish(self) -> Statement:
+        nest = self.nest
+        i, e = nest.variable("i"), nest.variable("e")
+        value = call("mul", read(self.dq, i, e), nest.const(nest.attention.scale))
+        at = (self.b, self.h, self.queries.at(i), e)
+        return parallel((i, e), self.dq.shape, write(nest.ctx.results[0], value, *at))
