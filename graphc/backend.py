@@ -21,6 +21,13 @@ class Executable(Protocol):
         """Arrays of the program's inputs to arrays of its outputs; state changes in place."""
         ...
 
+    def measure(self, inputs: Sequence[Array], seconds: float) -> Any:
+        """Time the launches for about `seconds`: a `graphc.runtime.profile.Measurement`.
+
+        Raises ArgumentError where the backend cannot.
+        """
+        ...
+
     def kernel_code(self, kernel: str, form: str) -> str:
         """A kernel's text as llvm, asm or cuda."""
         ...

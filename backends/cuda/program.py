@@ -36,6 +36,9 @@ class CudaText:
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         raise CompileError("the cuda backend prints kernels; running them is not there yet")
 
+    def measure(self, inputs: Sequence[Array], seconds: float) -> Any:
+        raise ArgumentError("the cuda backend prints kernels; it cannot time them yet")
+
     def kernel_code(self, kernel: str, form: str) -> str:
         """A kernel's CUDA C ("cuda"); formal buffers may share bytes, so none is restrict."""
         if form != "cuda":

@@ -43,5 +43,8 @@ class Interpreter:
         run_schedule(schedule, memory)
         return [np.array(memory[name], order="C") for name in schedule.outputs]
 
+    def measure(self, inputs: Sequence[Array], seconds: float) -> Any:
+        raise ArgumentError("the interpreter's times say nothing; profile on the backend 'cpu'")
+
     def kernel_code(self, kernel: str, form: str) -> str:
         raise ArgumentError(f"the interpreter makes no code; it cannot show {form!r}")

@@ -17,9 +17,10 @@ from graphc import loops as loops_package
 from graphc import target as targets
 from graphc.errors import ArgumentError
 from graphc.loops import Kernel, Launch, Schedule
-from graphc.planning.barriers import place_barriers
+from graphc.planning.barriers import BarrierPlan, place_barriers
 from graphc.planning.check import check_plan
 from graphc.planning.plan import MemoryPlan
+from graphc.runtime.profile import Measurement
 from graphc.runtime.state import State
 from graphc.target import Target
 
@@ -72,6 +73,7 @@ class NativeProgram:
         if threads < 1:
             raise ArgumentError(f"threads is {threads}, expected at least 1")
         self.schedule, self.target, self.threads = schedule, target, threads
+        self.parts = (schedule, plan, state, constants, threads, target)
         self._library = self._compile(plan)
         self._sync, sync = _aligned(_SYNC_BYTES)
         self._arena, arena = _aligned(max(64, plan.arena_bytes))
@@ -96,8 +98,11 @@ class NativeProgram:
         }
         barriers = place_barriers(self.schedule, plan, runs_shared)
         check_plan(self.schedule, plan, barriers, runs_shared)
-        step = step_text(self.schedule, symbols, barriers, self.target)
+        step = self._step_text(symbols, barriers)
         return Library([*objects.values(), object_code(step, self.target)], self.target)
+
+    def _step_text(self, symbols: Mapping[str, str], barriers: BarrierPlan) -> str:
+        return step_text(self.schedule, symbols, barriers, self.target)
 
     def _fill_table(
         self, plan: MemoryPlan, state: State, constants: Mapping[str, Array], arena: int
@@ -142,6 +147,12 @@ class NativeProgram:
                 self._table[self._slots[name]] = array.ctypes.data
             self._run(*self._arguments)
         return outputs
+
+    def measure(self, inputs: Sequence[Array], seconds: float) -> Measurement:
+        """Time each launch, in rounds for about `seconds`; the state stays as it was."""
+        from .profiling import measure
+
+        return measure(self, inputs, seconds)
 
     def kernel_code(self, kernel: str, form: str) -> str:
         """A kernel's LLVM text ("llvm") or machine instructions ("asm")."""

@@ -9,21 +9,31 @@ way, in native code, so that a step costs one native call and no Python.
     leave(sync, threads)                 wakes the workers with the stop flag set: they return
 
 `table` holds the address of every storage; `sync` is 1 KiB of zeroed memory.
+
+A stamped step does the same and writes down when: each thread keeps a log of its own, one after
+the other in the memory whose address `sync` holds at LOG_BYTE. A log starts with its number of
+records; a record is three i64: what it was (see `graphc.runtime.profile`), the counter when it
+began and when it ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from graphc.loops import Argument, Branch, Launch, Repeat, Schedule, Step
 from graphc.planning.barriers import BarrierPlan
+from graphc.runtime.profile import WHOLE_STEP, wait_before
 from graphc.target import Target
 
 from .expressions import Expressions
 from .function import STORED, Function, Val
 
 STOP_BYTE = 512
+LOG_BYTE = 768
+LOG_HEAD_BYTES = 64  # of a thread's log, before its records
+RECORD_BYTES = 24
 _MEET = """
 define internal void @meet(ptr %sync, i64 %threads) nounwind noinline {
 entry:
@@ -102,6 +112,55 @@ done:
 """
 _FUTEX_NUMBER = {"x86_64": 202, "aarch64": 98}
 
+_STAMP = """
+define internal ptr @log_of(ptr %sync, i64 %thread) nounwind {
+  %place = getelementptr i8, ptr %sync, i64 LOG
+  %logs = load ptr, ptr %place, align 8
+  %start = mul i64 %thread, BYTES
+  %log = getelementptr i8, ptr %logs, i64 %start
+  ret ptr %log
+}
+
+define internal void @stamp(ptr %log, i64 %what, i64 %began) nounwind noinline {
+  %ended = call i64 @llvm.COUNTER()
+  %count = load i64, ptr %log, align 8
+  %more = add i64 %count, 1
+  store i64 %more, ptr %log, align 8
+  %records = getelementptr i8, ptr %log, i64 HEAD
+  %place = getelementptr [3 x i64], ptr %records, i64 %count
+  store i64 %what, ptr %place, align 8
+  %second = getelementptr i64, ptr %place, i64 1
+  store i64 %began, ptr %second, align 8
+  %third = getelementptr i64, ptr %place, i64 2
+  store i64 %ended, ptr %third, align 8
+  ret void
+}
+
+define i64 @counter() nounwind {
+  %now = call i64 @llvm.COUNTER()
+  ret i64 %now
+}
+"""
+
+
+def counter_name(target: Target) -> str:
+    """LLVM's counter that user code may read, at a constant rate: x86's TSC, ARM's CNTVCT."""
+    return "readcyclecounter" if target.is_x86 else "readsteadycounter"
+
+
+def stamp_text(target: Target, log_bytes: int) -> str:
+    """What a stamped step calls, and `counter()`; a thread's log takes `log_bytes`."""
+    words = {
+        "COUNTER": counter_name(target),
+        "LOG": str(LOG_BYTE),
+        "BYTES": str(log_bytes),
+        "HEAD": str(LOG_HEAD_BYTES),
+    }
+    text = _STAMP
+    for word, value in words.items():
+        text = text.replace(word, value)
+    return f"declare i64 @llvm.{counter_name(target)}()\n{text}"
+
 
 def runtime_text(target: Target) -> str:
     """The barrier, the caller's entry and the workers' loop."""
@@ -120,6 +179,7 @@ class _StepWriter:
     symbols: Mapping[str, str]
     barriers: BarrierPlan
     function: Function
+    counter: str = ""  # of a stamped step: what to read
 
     def __post_init__(self) -> None:
         self.slots = {s.name: n for n, s in enumerate(self.schedule.storages)}
@@ -131,10 +191,11 @@ class _StepWriter:
         for step in steps:
             position, self.position = self.position, self.position + 1
             if position in self.barriers.before:
-                self.meet()
+                with self._stamped(wait_before(position)):
+                    self.meet()
             match step:
                 case Launch():
-                    self._launch(step, position in self.barriers.single)
+                    self._launch(step, position)
                 case Repeat(index, count, inner):
                     bounds = self.function.int_(0), self.function.int_(count)
                     with self.function.loop(*bounds, 1, [], count > 0) as (value, _):
@@ -152,7 +213,7 @@ class _StepWriter:
             with self.function.branch(condition):
                 self.write(steps)
 
-    def _launch(self, launch: Launch, single: bool) -> None:
+    def _launch(self, launch: Launch, position: int) -> None:
         kernel = self.schedule.kernels[launch.kernel]
         pointers = [
             str(self._pointer(argument, STORED[buffer.dtype.name]))
@@ -160,11 +221,12 @@ class _StepWriter:
         ]
         symbol = self.symbols[launch.kernel]
         self.function.declare(f"void @{symbol}(i64, i64{', ptr' * len(pointers)})")
-        if not single:
-            self._call(symbol, "%thread", "%threads", pointers)
+        if position not in self.barriers.single:
+            with self._stamped(position):
+                self._call(symbol, "%thread", "%threads", pointers)
             return
         first = self.function.pure("icmp eq i64 %thread, 0", "i1", 1)
-        with self.function.branch(first):
+        with self.function.branch(first), self._stamped(position):
             self._call(symbol, "0", "1", pointers)
 
     def _call(self, symbol: str, thread: str, threads: str, pointers: Sequence[str]) -> None:
@@ -177,8 +239,25 @@ class _StepWriter:
         base = self.function.once_here(f"load ptr, {place}, align 8", "ptr")
         return self.function.address(base, element, self.indices.index_value(argument.offset))
 
+    def whole(self) -> None:
+        """The schedule and the meeting at its end; a stamped step has one record of it all."""
+        with self._stamped(WHOLE_STEP):
+            self.write(self.schedule.steps)
+            with self._stamped(wait_before(self.position)):
+                self.meet()
+
     def meet(self) -> None:
         self.function.do("call void @meet(ptr %inner, i64 %threads)")
+
+    @contextmanager
+    def _stamped(self, what: int) -> Iterator[None]:
+        """Put the body between two readings of the counter, where the step is a stamped one."""
+        if not self.counter:
+            yield
+            return
+        began = self.function.here(f"call i64 @llvm.{self.counter}()", "i64")
+        yield
+        self.function.do(f"call void @stamp(ptr %log, i64 {what}, {began})")
 
 
 _ANY = Target("any", "", "", "", 16, 1, fma=False, masked=False)
@@ -189,12 +268,18 @@ def step_text(
     symbols: Mapping[str, str],
     barriers: BarrierPlan,
     target: Target,
+    log_bytes: int = 0,
 ) -> str:
-    """The module that runs a schedule; `single` launches run on the first thread alone."""
+    """The module that runs a schedule; `single` launches run on the first thread alone.
+
+    `log_bytes` makes it a stamped one: the room of each thread's log.
+    """
     parameters = ["i64 %thread", "i64 %threads", "ptr %table", "ptr %sync"]
     function = Function("step", parameters)
     function.do("%inner = getelementptr i8, ptr %sync, i64 256")
-    writer = _StepWriter(schedule, symbols, barriers, function)
-    writer.write(schedule.steps)
-    writer.meet()
-    return runtime_text(target) + "\n".join(sorted(function.declarations)) + "\n" + function.text()
+    if log_bytes:
+        function.do("%log = call ptr @log_of(ptr %sync, i64 %thread)")
+    counter = counter_name(target) if log_bytes else ""
+    _StepWriter(schedule, symbols, barriers, function, counter).whole()
+    runtime = runtime_text(target) + (stamp_text(target, log_bytes) if log_bytes else "")
+    return runtime + "\n".join(sorted(function.declarations)) + "\n" + function.text()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from graphc.ir import Graph, Remark
 from graphc.ir.export import format_dot, format_json
 from graphc.loops import Launch, Schedule
 from graphc.planning.plan import MemoryPlan
+
+if TYPE_CHECKING:
+    from graphc.runtime.profile import Profile
 
 Array = np.ndarray[Any, Any]
 
@@ -86,6 +89,17 @@ class Program:
                 where = f" ({', '.join(check.source)})" if check.source else ""
                 raise IndexFault(check.text + where)
         return outputs
+
+    def profile(self, *arrays: Any, seconds: float = 1.0) -> Profile:
+        """Every launch's time against its roof, from steps of about `seconds` in all.
+
+        Without arrays, inputs are made: normal floats, and zeros. The state stays as it was.
+        Raises ArgumentError on a backend that cannot time its launches.
+        """
+        from graphc.runtime.profile import made_inputs, profile_of
+
+        inputs = self._checked(arrays or made_inputs(self.graph))
+        return profile_of(self.schedule, self._executable.measure(inputs, seconds))
 
     def _checked(self, arrays: Sequence[Any]) -> list[Array]:
         inputs = self.graph.inputs
