@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphc.compiler import compile_graph
-from graphc.errors import ShapeError
+from graphc.errors import ShapeError, StateError
 from graphc.frontends.tracing.holder import make_state
 from graphc.frontends.tracing.program import Traced, trace_program
 from graphc.frontends.tracing.spec import Spec
@@ -19,6 +19,7 @@ from graphc.passes.base import Pipeline
 from graphc.passes.pipeline_text import parse_pipeline
 from graphc.passes.pipelines import DEFAULT, UNFUSED
 from graphc.runtime.program import Program
+from graphc.runtime.state import State
 
 
 def pipeline(fuse: bool, passes: Pipeline | str | None) -> Pipeline:
@@ -78,7 +79,9 @@ def compile(
     """Compile a function or model for arguments of the given Specs, or a graph.
 
     The programs of one model share its State; their mode, train or eval, is the one that the
-    model has now. Raises ShapeError, DTypeError or TraceError that name the line at fault.
+    model has now. `model` gives the State of a graph, and the names of a function's.
+
+    Raises ShapeError, DTypeError or TraceError that name the line at fault.
 
     >>> from graphc import Spec
     >>> double = compile(lambda x: x + x, Spec((2,)), backend="interpreter")
@@ -88,7 +91,12 @@ def compile(
     chosen = pipeline(fuse, passes)
     if isinstance(fn, Graph):
         program = compile_graph(
-            fn, backend=backend, threads=threads, passes=chosen, memory_budget=memory_budget
+            fn,
+            _state_of(fn, model, seed),
+            backend=backend,
+            threads=threads,
+            passes=chosen,
+            memory_budget=memory_budget,
         )
         return CompiledFunction(program)
     traced = trace_program(fn, specs, model)
@@ -101,3 +109,13 @@ def compile(
         memory_budget=memory_budget,
     )
     return CompiledFunction(program, traced)
+
+
+def _state_of(graph: Graph, model: Any, seed: int) -> State:
+    """The state tensors that a graph names. Raises StateError for one that the model lacks."""
+    known = State() if model is None else model.make_state(seed)
+    missing = [value.name for value in graph.state if value.name not in known]
+    if missing:
+        owner = "the model lacks" if model is not None else "no model is given (model=) that has"
+        raise StateError(f"{graph.name}: {owner} the graph's state {', '.join(missing)}")
+    return State({value.name: known[value.name] for value in graph.state})

@@ -18,8 +18,21 @@ _HOMES: dict[str, str] = {
     "parse": "graphc.tools.parse",
     "TrainStep": "graphc.frontends.train.step",
     "Trainer": "graphc.frontends.train.trainer",
+    "Stopped": "graphc.frontends.train.signals",
 }
-_MODULES = frozenset({"nn", "optim", "functional", "data", "checkpoint", "errors", "dtypes"})
+_MODULES = frozenset(
+    {
+        "nn",
+        "optim",
+        "functional",
+        "data",
+        "checkpoint",
+        "callbacks",
+        "metrics",
+        "errors",
+        "dtypes",
+    }
+)
 
 __all__ = [*_HOMES, *_MODULES]
 

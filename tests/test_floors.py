@@ -23,7 +23,9 @@ FLOORS = {
     "cli": 7, "models": 7,
 }  # fmt: skip
 STRANGERS = {("ir", "loops"), ("loops", "ir"), ("frontends", "backends"), ("backends", "frontends")}
-DOORS = {"", "__main__", "nn", "optim", "functional", "data", "checkpoint"}  # they only re-export
+DOORS = {
+    "", "__main__", "nn", "optim", "functional", "data", "checkpoint", "callbacks", "metrics",
+}  # fmt: skip  # they only re-export
 
 
 def room(module: str) -> str:

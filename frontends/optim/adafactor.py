@@ -13,7 +13,7 @@ from graphc.ir import TensorType, Value
 from graphc.ops import Builder
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Adafactor(Optimizer):
     """Squared gradients are kept as one mean per row and one per column of the last two dimensions.
 

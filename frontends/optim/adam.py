@@ -10,7 +10,7 @@ from graphc.ir import TensorType, Value
 from graphc.ops import Builder
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Adam(Optimizer):
     """m <- m + (1 - beta1)(g - m);  v <- beta2 v + (1 - beta2) g^2
     p <- p - lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
@@ -49,7 +49,7 @@ class Adam(Optimizer):
         return parameter, decayed(b, grad, parameter, self.weight_decay)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class AdamW(Adam):
     """Adam with the weights shrunk by lr * weight_decay directly, not through the gradient."""
 

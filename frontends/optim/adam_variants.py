@@ -21,7 +21,7 @@ from graphc.ir import TensorType, Value
 from graphc.ops import Builder
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class NAdam(Optimizer):
     """Adam with Nesterov's look ahead; its momentum mu_t grows towards beta1:
 
@@ -66,7 +66,7 @@ class NAdam(Optimizer):
         return b.scale(scalars.less(half), self.betas[0])
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class RAdam(Optimizer):
     """Adam whose first steps, while the variance is unsure (rho_t <= 5), go along the mean alone.
 
@@ -116,7 +116,7 @@ class RAdam(Optimizer):
         return sure, b.mul(b.sqrt(b.div(above, below)), b.sqrt(correction))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Adamax(Optimizer):
     """m <- m + (1 - beta1)(g - m);  u <- max(beta2 u, |g| + eps)
     p <- p - lr / (1 - beta1^t) * m / u

@@ -7,8 +7,8 @@ are computed once for all parameters, in float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any, NoReturn, TypeAlias
 
@@ -24,6 +24,8 @@ Array = np.ndarray[Any, Any]
 Rate: TypeAlias = float | Schedule
 Selector: TypeAlias = str | Callable[[str, Any], bool]
 _NOT_NEGATIVE = frozenset({"lr", "eps", "weight_decay", "momentum", "clip_norm", "clip_value"})
+_NUMBERS = (float, int, np.floating, np.integer)
+_RATES = "a number or one of optim.schedules (there is no list of parameters)"
 Group: TypeAlias = tuple[Selector, Mapping[str, Any]]
 
 
@@ -69,9 +71,10 @@ class Scalars:
         return self.builder.mul(parameter, self.spread(kept, parameter))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Optimizer:
-    """Base of the optimizers; the fields are torch.optim's keywords.
+    """Base of the optimizers; the fields are torch.optim's arguments, in its order, but for the
+    parameters: a TrainStep trains those of its model.
 
     groups      (name pattern or predicate(name, parameter), options): the first that matches a
                 parameter's full name replaces options for it
@@ -80,21 +83,25 @@ class Optimizer:
     """
 
     lr: Rate = 1e-3
-    groups: Sequence[Group] = ()
-    clip_norm: float | None = None
-    clip_value: float | None = None
+    groups: Sequence[Group] = field(default=(), kw_only=True)
+    clip_norm: float | None = field(default=None, kw_only=True)
+    clip_value: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         """Raises ArgumentError for an option outside its meaning."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "betas" and not all(0.0 <= beta < 1.0 for beta in value):
-                self._refuse(field.name, value, "two numbers from 0, below 1")
-            if field.name in _NOT_NEGATIVE and isinstance(value, float | int) and not value >= 0:
-                self._refuse(field.name, value, "0 or more")
+        if not isinstance(self.lr, (*_NUMBERS, Schedule)):
+            self._refuse("lr", self.lr, _RATES)
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if option.type == "float" and not isinstance(value, _NUMBERS):
+                self._refuse(option.name, value, "a number")
+            if option.name == "betas" and not _are_betas(value):
+                self._refuse(option.name, value, "two numbers from 0, below 1")
+            if option.name in _NOT_NEGATIVE and isinstance(value, _NUMBERS) and not value >= 0:
+                self._refuse(option.name, value, "0 or more")
 
     def _refuse(self, name: str, value: Any, expected: str) -> NoReturn:
-        raise ArgumentError(f"{type(self).__name__}: {name} is {value}, expected {expected}")
+        raise ArgumentError(f"{type(self).__name__}: {name} is {value!r}, expected {expected}")
 
     def slots(self, type: TensorType) -> dict[str, Array]:
         """{torch's name: first elements} of what is kept for a parameter."""
@@ -105,6 +112,16 @@ class Optimizer:
     ) -> tuple[Value, dict[str, Value]]:
         """The parameter's new value and those of its slots."""
         raise NotImplementedError
+
+    def check_groups(self, parameters: Iterable[str]) -> None:
+        """Raises ArgumentError for a name pattern that matches none of the parameters."""
+        names = list(parameters)
+        for selector, _ in self.groups:
+            if isinstance(selector, str) and not any(_selects(selector, n, None) for n in names):
+                raise ArgumentError(
+                    f"{type(self).__name__}: no parameter matches group {selector!r}; there are "
+                    f"{', '.join(names)}"
+                )
 
     def for_parameter(self, name: str, parameter: Any) -> Optimizer:
         """The optimizer with the options of the parameter's group."""
@@ -140,6 +157,11 @@ class Optimizer:
         factor = b.div(b.like(bound, norm), b.shift(norm, 1e-6))
         factor = b.op("clamp", factor, min=None, max=1.0)
         return [b.mul(g, b.broadcast(b.cast(factor, g.dtype), g.shape)) for g in grads]
+
+
+def _are_betas(value: Any) -> bool:
+    is_pair = isinstance(value, tuple | list) and len(value) == 2
+    return is_pair and all(isinstance(beta, _NUMBERS) and 0 <= beta < 1 for beta in value)
 
 
 def _selects(selector: Selector, name: str, parameter: Any) -> bool:

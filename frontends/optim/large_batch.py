@@ -20,7 +20,7 @@ from graphc.ir import TensorType, Value
 from graphc.ops import Builder
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Lion(Optimizer):
     """p <- p (1 - lr weight_decay) - lr * sign(beta1 m + (1 - beta1) g)
     m <- beta2 m + (1 - beta2) g
@@ -43,7 +43,7 @@ class Lion(Optimizer):
         return scalars.descend(parameter, rate, direction), {"exp_avg": mean}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LAMB(Optimizer):
     """p <- p - lr * |p| / |r| * r, r being Adam's step plus weight_decay * p.
 

@@ -24,7 +24,7 @@ from graphc.ir import TensorType, Value
 from graphc.ops import Builder
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class RMSprop(Optimizer):
     """v <- alpha v + (1 - alpha) g^2;  p <- p - lr * g / (sqrt(v) + eps)
 
@@ -61,7 +61,7 @@ class RMSprop(Optimizer):
         return scalars.descend(parameter, scalars.rate(self.lr), step), slots
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Adagrad(Optimizer):
     """s <- s + g^2;  p <- p - lr / (1 + (t - 1) lr_decay) * g / (sqrt(s) + eps)"""
 
@@ -90,7 +90,7 @@ class Adagrad(Optimizer):
         return b.div(rate, b.shift(b.scale(done, self.lr_decay), 1.0))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Adadelta(Optimizer):
     """v <- rho v + (1 - rho) g^2;  d = sqrt(u + eps) / sqrt(v + eps) * g
     u <- rho u + (1 - rho) d^2;  p <- p - lr * d

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from numbers import Real
 
 from graphc.dtypes import float64
+from graphc.errors import ArgumentError
 from graphc.ir import Value
 from graphc.ops import Builder
+
+_POSITIVE = frozenset({"step_size", "total_steps", "decay_steps"})
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,18 @@ class Schedule:
     """A learning rate as a function of the step."""
 
     lr: float
+
+    def __post_init__(self) -> None:
+        """Raises ArgumentError for an option outside its meaning."""
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if option.name != "milestones" and not isinstance(value, Real):
+                raise ArgumentError(f"{self._name()}: {option.name} is {value!r}, no number")
+            if option.name in _POSITIVE and not value > 0:
+                raise ArgumentError(f"{self._name()}: {option.name} is {value}, expected above 0")
+
+    def _name(self) -> str:
+        return f"schedules.{type(self).__name__}"
 
     def rate(self, b: Builder, step: Value) -> Value:
         return b.constant(self.lr, float64)

@@ -10,7 +10,7 @@ from graphc.ir import TensorType, Value
 from graphc.ops import Builder
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SGD(Optimizer):
     """p <- p - lr * d, with d = g + weight_decay * p, or its running sum with momentum:
 

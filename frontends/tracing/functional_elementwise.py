@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from graphc.dtypes import bool_
-from graphc.errors import DTypeError
+from graphc.errors import ArgumentError, DTypeError
 from graphc.frontends.tracing.convert import (
     ArrayLike,
     as_float,
@@ -17,6 +19,7 @@ from graphc.frontends.tracing.convert import (
     is_weak,
     like,
     strong_operand,
+    to,
     together,
 )
 from graphc.frontends.tracing.face import face
@@ -75,29 +78,60 @@ def mod(x: ArrayLike, y: ArrayLike) -> Tensor:
 
 @face("pow")
 def power(x: ArrayLike, y: ArrayLike) -> Tensor:
-    """x ** y; small whole exponents become products."""
-    if is_weak(y) and not is_weak(x):
-        simple = _whole_power(as_tensor(x), y)
+    """x ** y; whole numbers stay whole: integers give an integer, and 0 for |x ** y| below 1."""
+    base, exponent = strong_operand(x), strong_operand(y)
+    if is_weak(exponent) and not is_weak(base):
+        simple = _simple_power(base, exponent)
         if simple is not None:
             return simple
-    return _arithmetic("pow", x, y)
+    dtype = common_type(base, exponent)
+    if not dtype.is_integer:
+        return _arithmetic("pow", base, exponent)
+    if isinstance(exponent, int | np.integer):
+        return _whole_power(to(base, dtype), int(exponent))
+    return _power_by_bits(*together("power", base, exponent))
 
 
-def _whole_power(x: Tensor, exponent: float) -> Tensor | None:
-    """x², x³, √x and 1/x without a power: exact and quicker; None for other exponents."""
+def _simple_power(x: Tensor, exponent: float) -> Tensor | None:
+    """√x and 1/x, and a few factors, without a power: exact and quicker; None for others."""
     if x.dtype == bool_:
         return None
-    if exponent == 2:
-        return emit("mul", x, x)
-    if exponent == 3:
-        return emit("mul", emit("mul", x, x), x)
-    if exponent == 1:
-        return x if x.dtype.is_float or isinstance(exponent, int) else as_float(x)
+    if exponent in (1, 2, 3) and (x.dtype.is_float or isinstance(exponent, int)):
+        return _whole_power(x, int(exponent))
     if exponent == 0.5 and x.dtype.is_float:
         return emit("sqrt", x)
     if exponent == -1 and x.dtype.is_float:
         return emit("div", like(1, x), x)
     return None
+
+
+def _whole_power(x: Tensor, exponent: int) -> Tensor:
+    """x ** exponent as products, by squares. Raises ArgumentError for negative exponents."""
+    if exponent < 0:
+        raise ArgumentError(
+            f"power: {x.type} ** {exponent} is no integer; use F.astype(x, 'float32') ** {exponent}"
+        )
+    result: Tensor | None = None
+    while exponent:
+        if exponent & 1:
+            result = x if result is None else emit("mul", result, x)
+        exponent >>= 1
+        x = emit("mul", x, x) if exponent else x
+    return like(1, x) if result is None else result
+
+
+def _power_by_bits(x: Tensor, exponent: Tensor) -> Tensor:
+    """x ** exponent for integers, one square and one product for each bit of the exponent."""
+    bits = x.dtype.bits - int(x.dtype.kind == "int")  # but for the sign
+    result, square = like(1, x), x
+    for bit in range(bits):
+        is_set = emit("ne", emit("and", exponent, like(1 << bit, exponent)), like(0, exponent))
+        result = emit("where", is_set, emit("mul", result, square), result)
+        square = emit("mul", square, square)
+    if x.dtype.kind == "uint":
+        return result
+    is_fraction = emit("and", less(exponent, 0), emit("ne", emit("abs", x), like(1, x)))
+    return emit("where", is_fraction, like(0, x), result)
 
 
 @face()

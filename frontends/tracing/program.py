@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from graphc.errors import ArgumentError
 from graphc.frontends.tracing.convert import as_tensor
 from graphc.frontends.tracing.face import entry
 from graphc.frontends.tracing.holder import Holder, Stateful
 from graphc.frontends.tracing.recorder import Session, recording
-from graphc.frontends.tracing.source import call_model, folder_of
+from graphc.frontends.tracing.source import call_model, defining_code, folder_of
 from graphc.frontends.tracing.spec import spec_of
 from graphc.frontends.tracing.tensor import Tensor
 from graphc.frontends.tracing.trace import Trace, graph_name
@@ -58,6 +61,7 @@ def trace_program(
 
     `model` gives the names of the state; without it, the model is `fn` itself or what it calls.
     """
+    _check_arguments(fn, specs)
     stateful = model if model is not None else _as_model(fn)
     folder = stateful.source_folder() if stateful is not None else folder_of(fn)
     session = Session(folder or folder_of(fn))
@@ -74,6 +78,31 @@ def trace_program(
     graph = _finish(recorder, name or program_name(fn), inputs, outputs)
     holders = {value.name: _holder(session, value.name) for value in graph.state}
     return Traced(graph, holders, input_tree, output_tree)
+
+
+def _check_arguments(fn: Callable[..., Any], specs: Sequence[Any]) -> None:
+    """Raises ArgumentError where the function cannot be called with as many arguments."""
+    if not callable(fn):
+        raise ArgumentError(f"trace: {fn!r} is {type(fn).__name__}; expected a function or model")
+    bound = fn.args if isinstance(fn, partial) else ()
+    try:
+        signature = inspect.signature(_signed(fn.func if isinstance(fn, partial) else fn))
+    except (TypeError, ValueError):  # some functions written in C have none
+        return
+    try:
+        signature.bind(*bound, *specs)
+    except TypeError as error:
+        code = defining_code(fn)
+        place = f" ({os.path.basename(code.co_filename)}:{code.co_firstlineno})" if code else ""
+        raise ArgumentError(
+            f"{program_name(fn)}({', '.join(signature.parameters)}) is called with "
+            f"{len(bound) + len(specs)} arguments, {len(specs)} of them Specs: {error}{place}"
+        ) from None
+
+
+def _signed(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """What has the signature: for a model its `forward`."""
+    return getattr(fn, "forward", fn) if hasattr(fn, "named_holders") else fn
 
 
 def _as_model(fn: Any) -> Stateful | None:
@@ -133,9 +162,8 @@ def _with_inputs_apart(graph: Graph) -> Graph:
 
 def input_names(fn: Callable[..., Any], specs: Sequence[Any]) -> list[str]:
     """A name for each leaf of the arguments, from the function's own parameters."""
-    function = getattr(fn, "forward", fn) if hasattr(fn, "named_holders") else fn
     try:
-        parameters = list(inspect.signature(function).parameters.values())
+        parameters = list(inspect.signature(_signed(fn)).parameters.values())
     except (TypeError, ValueError):
         parameters = []
     names: list[str] = []
@@ -155,4 +183,5 @@ def _argument_name(parameters: Sequence[inspect.Parameter], position: int) -> st
 
 
 def program_name(fn: Callable[..., Any]) -> str:
-    return getattr(fn, "__name__", type(fn).__name__)
+    function = getattr(fn, "func", fn)  # what a partial holds
+    return getattr(function, "__name__", type(function).__name__)

@@ -7,6 +7,7 @@ operators, so that it cannot be an argument; it is held in one context variable,
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,26 +58,31 @@ class Session:
         return self.streams - 1
 
     def adopt(self, model: Stateful) -> None:
-        """Enter the names of a model's state; the first model also gives the random key."""
+        """Enter the names of a model's state; the first model also gives the random key.
+
+        A further model whose names are taken gets its own name before them.
+        """
         if any(model is known for known in self._models):
             return
         if not self._models:
             self.random_key = model.random_key
         self._models.append(model)
-        for name, holder in model.named_holders():
-            if holder not in self.names:
-                self._enter(name, holder)
+        new = [(name, holder) for name, holder in model.named_holders() if holder not in self.names]
+        prefix = self._free_prefix(type(model).__name__, [name for name, _ in new])
+        for name, holder in new:
+            self._enter(prefix + name, holder)
+
+    def _free_prefix(self, kind: str, names: Sequence[str]) -> str:
+        """ "", or what to put before names that are taken."""
+        numbered = (f"{kind}_{number}." for number in itertools.count(2))
+        prefixes = itertools.chain(("", f"{kind}."), numbered)
+        return next(p for p in prefixes if not any(p + name in self.holders for name in names))
 
     def _enter(self, name: str, holder: Holder) -> None:
         if name == "key":
             raise TraceError(
                 "state tensor 'key' of the model has the name of the key of random numbers; "
                 "rename that attribute"
-            )
-        if name in self.holders:
-            raise TraceError(
-                f"state tensor {name!r} exists twice in this program; "
-                "put its models into one nn.Module, as attributes"
             )
         self.names[holder] = name
         self.holders[name] = holder

@@ -17,6 +17,31 @@ if TYPE_CHECKING:
     from graphc.frontends.tracing.holder import Holder
     from graphc.frontends.tracing.recorder import Recorder
 
+# torch's methods that NumPy's arrays have not, and what does the same.
+_INSTEAD = {
+    "backward": "graphc.grad, or graphc.TrainStep",
+    "bool": "x.astype('bool')",
+    "contiguous": "x itself",
+    "cpu": "x itself",
+    "cuda": "x itself, and backend='cuda' where it is compiled",
+    "detach": "F.stop_gradient(x)",
+    "dim": "x.ndim",
+    "double": "x.astype('float64')",
+    "expand": "F.broadcast_to(x, shape)",
+    "float": "x.astype('float32')",
+    "grad": "graphc.grad",
+    "int": "x.astype('int32')",
+    "long": "x.astype('int64')",
+    "masked_fill": "F.where(mask, value, x)",
+    "numel": "x.size",
+    "numpy": "it after the program has run: outputs are NumPy arrays",
+    "permute": "x.transpose(axes)",
+    "pow": "x ** y",
+    "to": "x.astype(dtype)",
+    "unsqueeze": "F.expand_dims(x, axis)",
+    "view": "x.reshape(shape)",
+}
+
 
 class Tensor:
     """A value of the program that is being written down.
@@ -138,6 +163,14 @@ class Tensor:
         name = func.__name__
         known = f"F.{name}" if function_named(name) else "the functions of graphc.functional"
         raise self._error(f"numpy.{name} on a traced value; use {known}")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Only for names that NumPy's arrays have not: those of torch say what to use instead."""
+        instead = _INSTEAD.get(name)
+        if instead is None and function_named(name) is not None:
+            instead = f"F.{name}(x)"
+        hint = f"; use {instead}" if instead else ""
+        raise AttributeError(f"a traced value has NumPy's methods, and no {name!r}{hint}")
 
     def _error(self, text: str) -> TraceError:
         return located(TraceError(text), self.recorder.session.folder)

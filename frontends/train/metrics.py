@@ -14,6 +14,20 @@ def accuracy(model: Any, x: Any, y: Any) -> Any:
     return (model(x).argmax(axis=-1) == y).astype("float32")
 
 
+def absolute_error(model: Any, x: Any, y: Any) -> Any:
+    """The mean of |model(x) - y| for each example; model(x) and y are [N, ...] alike."""
+    return _per_example(abs(model(x) - y))
+
+
+def squared_error(model: Any, x: Any, y: Any) -> Any:
+    """The mean of (model(x) - y)² for each example; model(x) and y are [N, ...] alike."""
+    return _per_example((model(x) - y) ** 2)
+
+
+def _per_example(values: Any) -> Any:
+    return values.reshape((values.shape[0], -1)).mean(axis=1)
+
+
 def named(metrics: Iterable[ModelFunction]) -> dict[str, ModelFunction]:
     """The metrics by their functions' names; raises ArgumentError for one without, or two alike."""
     found: dict[str, ModelFunction] = {}

@@ -17,7 +17,7 @@ import numpy as np
 from graphc import dtypes
 from graphc.compiler import compile_graph
 from graphc.dtypes import float64
-from graphc.errors import ArgumentError, ShapeError, StateError
+from graphc.errors import ArgumentError, ShapeError
 from graphc.frontends.compile import CompiledFunction, compile, pipeline
 from graphc.frontends.optim.base import Optimizer, Scalars
 from graphc.frontends.tracing.holder import Holder, make_state
@@ -27,8 +27,9 @@ from graphc.frontends.train.arguments import Loss, fit_array
 from graphc.ir import Attribute, Graph, TensorType, Value
 from graphc.ops import Builder
 from graphc.passes.base import Pipeline
+from graphc.runtime.profile import Profile
 from graphc.runtime.program import Program
-from graphc.runtime.state import State
+from graphc.runtime.state import State, check_names
 
 Array = np.ndarray[Any, Any]
 LossFunction = Callable[..., Any]
@@ -40,6 +41,9 @@ class _Slot:
 
     name: str
     initial: Array
+
+
+_OPTIONS = frozenset({"backend", "threads", "fuse", "seed", "passes", "memory_budget"})
 
 
 class TrainStep:
@@ -65,6 +69,8 @@ class TrainStep:
         passes: Pipeline | str | None = None,
         memory_budget: int | None = None,
     ) -> None:
+        _check_parts(model, loss, optimizer)
+        self._program: Program | None = None
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.batch_specs = batch_specs
         self.backend, self.threads, self.fuse, self.seed = backend, threads, fuse, seed
@@ -72,10 +78,16 @@ class TrainStep:
         name = f"{type(model).__name__}.train"
         traced = trace_program(partial(loss, model), batch_specs, model, name)
         self._holders = traced.holders
+        self._check_owner()
         self._slots: list[_Slot] = []
         self.graph = self._training_graph(traced.graph)
-        self._program: Program | None = None
         self._state: State | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Raises ArgumentError for an option that comes too late."""
+        if name in _OPTIONS and getattr(self, "_program", None) is not None:
+            raise ArgumentError(f"{self.graph.name} is compiled; set {name} before its first use")
+        super().__setattr__(name, value)
 
     # Use
 
@@ -104,6 +116,14 @@ class TrainStep:
             )
         return self._program
 
+    def profile(self, *batch: Any, seconds: float = 1.0) -> Profile:
+        """Every launch's time, GFLOP/s, GB/s and share of its roof; see `Program.profile`.
+
+        Without a batch one is made. The model stays as it was.
+        """
+        arrays = self._fitted(batch) if batch else ()
+        return self.program.profile(*arrays, seconds=seconds)
+
     @property
     def state(self) -> State:
         """All tensors that the step reads and updates; made at first use, from the seed."""
@@ -120,11 +140,12 @@ class TrainStep:
         return {self._public(name): array for name, array in arrays.items()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
-        """Take up a `state_dict`. Raises StateError for other names or shapes."""
+        """Take up a `state_dict` of a step; one of a model goes to `step.model`.
+
+        Raises StateError that lists the names that are missing, unexpected or of another shape.
+        """
         names = {self._public(name): name for name in self.state}
-        unknown = set(state) - set(names)
-        if strict and unknown:
-            raise StateError(f"the step has no tensor {', '.join(sorted(unknown))}")
+        check_names(state, names, strict)
         given = {names[name]: array for name, array in state.items() if name in names}
         self.state.load(given, strict=strict)
 
@@ -141,10 +162,24 @@ class TrainStep:
                 threads=self.threads,
                 fuse=self.fuse,
                 seed=self.seed,
+                passes=self.passes,
+                memory_budget=self.memory_budget,
             )
             return program
         finally:
             self.model.train(training)
+
+    def _check_owner(self) -> None:
+        """Raises ArgumentError for a trainable parameter of the loss that is not the model's."""
+        own = {id(holder) for _, holder in self.model.named_holders()}
+        for name, holder in self._holders.items():
+            if _is_trained(holder) and id(holder) not in own:
+                kind = type(self.model).__name__
+                raise ArgumentError(
+                    f"the loss reads parameter {name}, which is no part of the {kind}; make its "
+                    f"module an attribute of the {kind} (layers in a list: nn.ModuleList), or "
+                    "freeze() it if it is not to be trained"
+                )
 
     def _public(self, name: str) -> str:
         own = name in ("step", "key") or name.startswith("optimizer.")
@@ -175,6 +210,7 @@ class TrainStep:
         if "key" in state and "key" not in updates:
             (updates["key"],) = builder.emit("fold_in", [state["key"], step])
         names = [loss.state[n].name for n in trained]
+        self.optimizer.check_groups(name for name, _ in self.model.named_parameters())
         scalars = Scalars(builder, builder.cast(updates["step"], float64))
         updates |= self._updates(builder, scalars, state, names, grads)
         return Graph(
@@ -230,6 +266,18 @@ class TrainStep:
         return state[name]
 
 
+def _check_parts(model: Any, loss: Any, optimizer: Any) -> None:
+    """Raises ArgumentError for what is no model, no function and no optimizer."""
+    if not hasattr(model, "named_holders"):
+        raise ArgumentError(f"TrainStep: model is {model!r}, expected an nn.Module")
+    if not callable(loss):
+        raise ArgumentError(
+            f"TrainStep: loss is {loss!r}, expected a function (model, *batch) -> scalar"
+        )
+    if not isinstance(optimizer, Optimizer):
+        raise ArgumentError(f"TrainStep: optimizer is {optimizer!r}, expected optim.Adam(), ...")
+
+
 def _is_trained(holder: Holder) -> bool:
     return bool(getattr(holder, "requires_grad", False))
 
@@ -241,4 +289,4 @@ def _check_trainable(loss: Graph, trained: Sequence[int]) -> None:
         found = ", ".join(map(str, types)) or "nothing"
         raise ShapeError(f"{loss.name}: the loss is {found}, expected one floating scalar")
     if not trained:
-        raise ArgumentError(f"{loss.name}: no parameter of the model is trainable")
+        raise ArgumentError(f"{loss.name}: the loss reads no trainable parameter")

@@ -119,6 +119,19 @@ def test_an_unknown_option_of_a_group_is_named() -> None:
         optim.SGD(groups=[("*", {"momentun": 0.9})]).for_parameter("weight", None)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: optim.schedules.step(0.1, step_size=0),
+        lambda: optim.schedules.cosine("0.1", total_steps=10),
+        lambda: optim.schedules.polynomial(0.1, total_steps=-1),
+    ],
+)
+def test_a_schedule_refuses_options_outside_their_meaning(make: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"schedules\.\w+: \w+ is"):
+        make()
+
+
 def test_lamb_takes_a_plain_step_for_a_parameter_of_zeros() -> None:
     graph, state = update_graph(optim.LAMB(lr=0.1))
     state["bias"] = np.zeros(5)
@@ -128,7 +141,27 @@ def test_lamb_takes_a_plain_step_for_a_parameter_of_zeros() -> None:
     np.testing.assert_array_equal(after["weight"], state["weight"])
 
 
-@pytest.mark.parametrize("options", [{"lr": -1.0}, {"betas": (0.9, 1.0)}, {"clip_norm": -2}])
+def test_options_stand_in_torchs_order() -> None:
+    assert optim.SGD(0.1, 0.9, 0.0, 1e-4, True) == optim.SGD(
+        lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True
+    )
+    assert optim.AdamW(1e-3, (0.9, 0.95), 1e-6, 0.1).weight_decay == 0.1
+    with pytest.raises(TypeError, match="positional"):
+        optim.Adam(1e-3, (0.9, 0.95), 1e-6, 0.1, True, ())  # type: ignore[call-arg, misc]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lr": -1.0},
+        {"lr": "0.1"},
+        {"lr": [1.0]},
+        {"betas": (0.9, 1.0)},
+        {"betas": 0.9},
+        {"eps": None},
+        {"clip_norm": -2},
+    ],
+)
 def test_an_option_outside_its_meaning_is_named(options: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError, match=f"Adam: {next(iter(options))} is"):
         optim.Adam(**options)

@@ -100,10 +100,17 @@ def test_the_models_of_a_function_are_found_when_called():
     assert [value.name for value in graph.state] == ["head.weight"]
 
 
-def test_two_models_with_the_same_names_are_an_error():
-    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
-    with pytest.raises(TraceError, match=r"'weight' exists twice.*into one nn.Module"):
-        graphc.trace(lambda x: second(first(x)), S)
+def test_a_further_model_whose_names_are_taken_gets_its_own_before_them():
+    layers = [nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3)]
+    graph = graphc.trace(lambda x: layers[2](layers[1](layers[0](x))), S)
+    assert [value.name for value in graph.state] == [
+        "weight",
+        "bias",
+        "Linear.weight",
+        "Linear.bias",
+        "Linear_2.weight",
+        "Linear_2.bias",
+    ]
 
 
 def test_an_input_that_is_called_like_a_state_tensor_is_renamed():

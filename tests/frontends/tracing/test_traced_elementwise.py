@@ -90,6 +90,22 @@ def test_powers(exponent):
 def test_power_of_integers_stays_whole():
     check(lambda t: t**2, np.int32([1, 4, 9]), np.int32([-1, 2, 3]))
     check(lambda t: t**3, np.int32([-1, 8, 27]), np.int32([-1, 2, 3]))
+    check(lambda t: t**0, np.int32([1, 1, 1]), np.int32([-1, 0, 3]))
+    check(lambda t: t**13, np.int64([-1, 8192, 1594323]), np.int64([-1, 2, 3]))
+    check(lambda t: 2**t, np.int64([1, 2, 1024]), np.int64([0, 1, 10]))
+    with pytest.raises(ArgumentError, match="is no integer"):
+        F.power(np.int32([2]), -1)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "uint64"])
+def test_powers_of_integers_wrap_as_numpys(dtype):
+    x, y = np.array([0, 0, 1, 2, 3, 7, 10], dtype), np.array([0, 3, 200, 7, 81, 23, 3], dtype)
+    check(lambda a, b: a**b, x**y, x, y)
+
+
+def test_a_negative_power_of_an_integer_is_whole():
+    x, y = np.int64([-1, -1, 1, 2, 0, -3]), np.int64([-3, -2, -5, -1, -1, 3])
+    check(lambda a, b: a**b, np.int64([-1, 1, 1, 0, 0, -27]), x, y)
 
 
 def test_integer_division_by_zero_is_zero():

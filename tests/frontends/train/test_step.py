@@ -7,7 +7,7 @@ import pytest
 
 import graphc.functional as F
 from graphc import nn, optim
-from graphc.errors import ArgumentError, DTypeError, ShapeError, StateError
+from graphc.errors import ArgumentError, DTypeError, MemoryBudgetError, ShapeError, StateError
 from graphc.frontends.tracing import Spec
 from graphc.frontends.train.arguments import Loss
 from graphc.frontends.train.step import TrainStep
@@ -151,6 +151,50 @@ def test_a_loss_per_example_and_a_frozen_model_are_refused_when_made() -> None:
     frozen.freeze("*")
     with pytest.raises(ArgumentError, match="trainable"):
         make(optim.SGD(), frozen)
+
+
+def test_loss_counts_as_its_number() -> None:
+    found = Loss(np.float32(0.25))
+    assert (found + 1, 1 - found, found * 2, 1 / found) == (1.25, 0.75, 0.5, 4.0)
+    assert (found // 0.1, 1 % found, found**2, 4**found) == (2.0, 0.0, 0.0625, 4**0.25)
+    assert (-found, +found, abs(-found), round(found, 1), int(found)) == (-0.25, 0.25, 0.25, 0.2, 0)
+    assert sum([found, found]) == found + found == 0.5
+    assert np.mean([found, found]) == max(found, 0.1) == found.item() == 0.25
+    np.testing.assert_array_equal(found * np.ones(2), [0.25, 0.25])
+
+
+def test_evaluation_takes_the_passes_and_the_budget_of_the_step() -> None:
+    step = make(optim.SGD(), passes="simplify,autodiff,simplify,decompose,fuse")
+    program = step.evaluation(loss, *step.batch_specs)
+    assert "log_softmax" not in program.dump("fused", "text")
+    tight = make(optim.SGD(), memory_budget=1)
+    with pytest.raises(MemoryBudgetError, match="the budget is 1"):
+        tight.evaluation(loss, *tight.batch_specs)
+
+
+def test_options_are_settled_when_the_step_compiles() -> None:
+    step = make(optim.SGD())
+    step.seed = 3
+    step.compile()
+    with pytest.raises(ArgumentError, match=r"Net\.train is compiled; set seed"):
+        step.seed = 4
+    assert step.seed == 3
+
+
+def test_arrays_with_only_dlpack_are_read() -> None:
+    class Foreign:
+        def __init__(self, array: np.ndarray[Any, Any]) -> None:
+            self.array = array
+
+        def __dlpack__(self, **options: Any) -> Any:
+            return self.array.__dlpack__(**options)
+
+        def __dlpack_device__(self) -> Any:
+            return self.array.__dlpack_device__()
+
+    x, y = batch()
+    losses = [float(make(optim.SGD())(*given)) for given in ((x, y), (Foreign(x), Foreign(y)))]
+    assert losses[0] == losses[1]
 
 
 def test_loss_compares_as_its_number() -> None:
