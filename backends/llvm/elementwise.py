@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from graphc.loops import (
     Contract,
     Kernel,
     Let,
+    Load,
     Loop,
     Statement,
     Store,
@@ -22,7 +24,8 @@ from graphc.loops.affine import affine
 from graphc.loops.expressions import Expr, Literal, Reduce, children
 from graphc.loops.substitute import substitute
 
-_BLOCK = 2048
+_BLOCK = 2048  # elements
+_LINE = 16  # elements of 4 bytes in a cache line
 
 
 def vectorise(kernel: Kernel) -> Kernel:
@@ -35,7 +38,7 @@ def _outer(statement: Statement, kernel: Kernel) -> Sequence[Statement]:
     if not isinstance(statement, Loop):
         return (statement,)
     if _is_vector(statement, kernel) and statement.kind == "parallel":
-        return _blocks(statement)
+        return _blocks(statement, _block_elements(statement))
     return (_inner(statement, kernel),)
 
 
@@ -51,16 +54,27 @@ def _inner(statement: Statement, kernel: Kernel) -> Statement:
             return statement
 
 
-def _blocks(loop: Loop) -> Sequence[Statement]:
+def _block_elements(loop: Loop) -> int:
+    """Fewer elements in a block where each folds many; a cache line of them at least."""
+    folded = max(map(_folded_elements, _values(loop.body)), default=1)
+    return max(_LINE, _BLOCK // max(1, folded) // _LINE * _LINE)
+
+
+def _folded_elements(expr: Expr) -> int:
+    own = math.prod(axis.extent for axis in expr.axes) if isinstance(expr, Reduce) else 1
+    return own * max(map(_folded_elements, children(expr)), default=1)
+
+
+def _blocks(loop: Loop, size: int) -> Sequence[Statement]:
     """Blocks of neighbours, shared out; the rest is a block of its own."""
     extent = _extent(loop)
-    whole, rest = divmod(extent, _BLOCK)
+    whole, rest = divmod(extent, size)
     made: list[Statement] = []
     block = variable(f"{loop.var}.block")
-    for start, count, length in ((0, whole, _BLOCK), (whole * _BLOCK, 1, rest)):
+    for start, count, length in ((0, whole, size), (whole * size, 1, rest)):
         if count and length:
             lane = variable(f"{loop.var}.lane")
-            first = add(mul(block, _BLOCK), start)
+            first = add(mul(block, size), start)
             place = {loop.var: add(first, lane)}
             body = tuple(substituted(s, place) for s in loop.body)
             vector = Loop("vector", lane.name, index(0), index(length), body)
@@ -99,7 +113,8 @@ def _extent(loop: Loop) -> int:
 
 
 def _is_vector(loop: Loop, kernel: Kernel) -> bool:
-    """Only lets and stores of neighbours inside, and no fold that has lanes of its own."""
+    """Only lets and stores of neighbours inside, and no fold that is better off in vectors itself:
+    one with lanes, whose own last axis runs over neighbours."""
     if _extent(loop) < 2 or loop.step != 1:
         return False
     stores = [s for s in loop.body if isinstance(s, Store)]
@@ -108,16 +123,25 @@ def _is_vector(loop: Loop, kernel: Kernel) -> bool:
         plain
         and bool(stores)
         and all(_stride(store, loop.var, kernel) == 1 for store in stores)
-        and not any(_has_lanes(expr) for expr in _values(loop.body))
+        and not any(_folds_neighbours(expr, kernel) for expr in _values(loop.body))
     )
 
 
-def _stride(store: Store, name: str, kernel: Kernel) -> int | None:
-    buffer = kernel.by_name.get(store.buffer)
+def _folds_neighbours(expr: Expr, kernel: Kernel) -> bool:
+    if isinstance(expr, Reduce) and expr.lanes > 1:
+        last = expr.axes[-1].name
+        if any(_stride(load, last, kernel) == 1 for part in expr.body for load in loads(part)):
+            return True
+    return any(_folds_neighbours(child, kernel) for child in children(expr))
+
+
+def _stride(access: Load | Store, name: str, kernel: Kernel) -> int | None:
+    """Elements between neighbours along an index; None where that is not one number."""
+    buffer = kernel.by_name.get(access.buffer)
     if buffer is None:
         return None
     total = 0
-    for expr, stride in zip(store.index, buffer.strides, strict=True):
+    for expr, stride in zip(access.index, buffer.strides, strict=True):
         form = affine(expr)
         if form is None or form.hides(name):
             return None
@@ -125,13 +149,15 @@ def _stride(store: Store, name: str, kernel: Kernel) -> int | None:
     return total
 
 
+def loads(expr: Expr) -> Iterator[Load]:
+    """All loads in an expression."""
+    if isinstance(expr, Load):
+        yield expr
+    for child in children(expr):
+        yield from loads(child)
+
+
 def _values(statements: Sequence[Statement]) -> Iterator[Expr]:
     for statement in statements:
         if isinstance(statement, Let | Store):
             yield statement.value
-
-
-def _has_lanes(expr: Expr) -> bool:
-    if isinstance(expr, Reduce) and expr.lanes > 1:
-        return True
-    return any(map(_has_lanes, children(expr)))

@@ -8,70 +8,21 @@ one load a lane otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from graphc.dtypes import DType, bool_, int64, uint8
 from graphc.errors import CompileError
-from graphc.loops import (
-    Axis,
-    Buffer,
-    Call,
-    Expr,
-    Item,
-    Literal,
-    Load,
-    Reduce,
-    Variable,
-)
+from graphc.loops import Buffer, Call, Expr, Item, Literal, Load, Reduce, Variable
 from graphc.loops.affine import Affine, affine, free_variables
-from graphc.loops.clamp import clamp
-from graphc.loops.combine import merge, step, unit
 from graphc.loops.formulas import expand_call, is_formula
 from graphc.target import Target
 
+from .folds import Folds
 from .function import SCALAR, STORED, Function, Val, overload, vector
+from .registers import Lanes, Tile
 from .scalars import Scalars, literal
-
-FoldBody = Callable[[Reduce, "Expr | None", "list[Val]"], "list[Val]"]
-
-
-@dataclass(frozen=True)
-class Lanes:
-    """The index that is vectorised now; the last `width - active` lanes are past the end."""
-
-    variable: str
-    width: int
-    active: int
-
-
-@dataclass
-class Tile:
-    """A register buffer: rows of vectors, as SSA values."""
-
-    buffer: Buffer
-    width: int
-    values: list[list[Val]]
-
-    @property
-    def columns(self) -> int:
-        return self.buffer.shape[-1] if self.buffer.shape else 1
-
-    @property
-    def chunks(self) -> int:
-        return -(-self.columns // self.width)
-
-    @property
-    def rows(self) -> int:
-        return self.buffer.size // self.columns
-
-    def flat(self) -> list[Val]:
-        return [value for row in self.values for value in row]
-
-    def fill(self, values: Sequence[Val]) -> None:
-        chunks = self.chunks
-        self.values = [list(values[r * chunks : (r + 1) * chunks]) for r in range(self.rows)]
 
 
 @dataclass
@@ -94,8 +45,8 @@ class Expressions:
 
     def __post_init__(self) -> None:
         self.scalars = Scalars(self.function, self.target)
+        self.folds = Folds(self)
         self._count = 0
-        self._folds: dict[tuple[int, int], tuple[Reduce, list[Val]]] = {}
 
     def width_of(self, dtype: DType) -> int:
         return max(1, self.target.vector_bytes // max(dtype.itemsize, 4))
@@ -113,9 +64,9 @@ class Expressions:
             case Load():
                 return self._load(expr)
             case Reduce():
-                return self._fold(expr)[0]
+                return self.folds.values(expr)[0]
             case Item(reduce, position):
-                return self._fold(reduce)[position]
+                return self.folds.values(reduce)[position]
 
     def _variable(self, name: str) -> Val:
         value = self.values[name]
@@ -159,12 +110,16 @@ class Expressions:
         return self.scalars.select(condition, self.widen(yes, width), self.widen(no, width))
 
     def _formula(self, expr: Call) -> Val:
-        self._count += 1
-        number = self._count
+        number = self.number()
         lets, result = expand_call(expr, lambda prefix: f"{prefix}.{number}")
         for let in lets:
             self.values[let.name] = self.emit(let.value)
         return self.emit(result)
+
+    def number(self) -> int:
+        """A number not given before, for names."""
+        self._count += 1
+        return self._count
 
     # Loads
 
@@ -250,6 +205,19 @@ class Expressions:
         if guard is None:
             return static
         return self.function.binary("and", self.widen(guard, width), static)
+
+    @contextmanager
+    def masked(self, condition: Val) -> Iterator[None]:
+        """Lanes that are off touch no memory inside."""
+        saved = self.mask
+        if saved is not None:
+            width = max(saved.width, condition.width)
+            condition = self.function.binary(
+                "and", self.widen(saved, width), self.widen(condition, width)
+            )
+        self.mask = condition
+        yield
+        self.mask = saved
 
     def _read_lanes(self, buffer: Buffer, address: Address, guard: Val | None) -> Val:
         assert self.lanes is not None
@@ -364,182 +332,6 @@ class Expressions:
         if all(not arg.name.startswith("%") for arg in args):
             return self.function.int_(_fold_index(expr.op, [int(arg.name) for arg in args]))
         return self.scalars.call(expr.op, args, expr.args[-1].dtype, expr.dtype)
-
-    # Folds
-
-    def _fold(self, reduce: Reduce) -> list[Val]:
-        key = (id(reduce), self.function.scope)
-        if key not in self._folds:
-            self._folds[key] = (reduce, self._fold_anew(reduce))
-        return self._folds[key][1]
-
-    def _fold_anew(self, reduce: Reduce) -> list[Val]:
-        if reduce.lanes > 1:
-            return self._fold_lanes(reduce)
-        width = self.lanes.width if self.lanes else 1
-        starts = self.units(reduce, width)
-        return self._fold_axes(reduce, reduce.axes, reduce.where, starts, self._step_once)
-
-    def units(self, reduce: Reduce, width: int) -> list[Val]:
-        return [literal(u.value, u.dtype, width) for u in unit(reduce)]
-
-    def _fold_axes(
-        self,
-        reduce: Reduce,
-        axes: Sequence[Axis],
-        where: Expr | None,
-        accumulators: list[Val],
-        body: FoldBody,
-    ) -> list[Val]:
-        if not axes:
-            return body(reduce, where, accumulators)
-        axis, inner = axes[0], axes[1:]
-        hidden = {other.name for other in inner} | self._vector_names()
-        lower, upper, left = clamp(axis.name, axis.extent, where, hidden)
-        low, high = self.index_value(lower), self.index_value(upper)
-        always = isinstance(lower, Literal) and isinstance(upper, Literal) and axis.extent > 0
-        with self.function.loop(low, high, 1, accumulators, always) as (index, state):
-            self.values[axis.name] = index
-            state.next = self._fold_axes(reduce, inner, left, state.current, body)
-        return state.result
-
-    def _vector_names(self) -> set[str]:
-        return {self.lanes.variable} if self.lanes else set()
-
-    def _step_once(self, reduce: Reduce, where: Expr | None, before: list[Val]) -> list[Val]:
-        if where is None:
-            return self.step(reduce, before)
-        condition = self.emit(where)
-        if condition.width == 1:
-            with self.function.branch(condition, before) as state:
-                state.next = self.step(reduce, before)
-            return state.result
-        with self.masked(condition):
-            after = self.step(reduce, before)
-        return [self.scalars.select(condition, a, b) for a, b in zip(after, before, strict=True)]
-
-    @contextmanager
-    def masked(self, condition: Val) -> Iterator[None]:
-        saved = self.mask
-        if saved is not None:
-            width = max(saved.width, condition.width)
-            condition = self.function.binary(
-                "and", self.widen(saved, width), self.widen(condition, width)
-            )
-        self.mask = condition
-        yield
-        self.mask = saved
-
-    def step(self, reduce: Reduce, accumulators: Sequence[Val]) -> list[Val]:
-        """The accumulators after one element (or one vector of elements)."""
-        held = self._bind("accumulator", reduce, accumulators)
-        width = accumulators[0].width
-        after = step(reduce.combine, held, reduce.body)
-        return [self.widen(self.emit(expr), width) for expr in after]
-
-    def _fold_lanes(self, reduce: Reduce) -> list[Val]:
-        """Lane after lane of the last axis; accumulators side by side, halved at the end."""
-        width = min(self.width_of(reduce.dtype), reduce.lanes)
-        vectors = reduce.lanes // width
-        starts = [value for _ in range(vectors) for value in self.units(reduce, width)]
-
-        def sweep(fold: Reduce, where: Expr | None, before: list[Val]) -> list[Val]:
-            return self._sweep_lanes(fold, where, before, width)
-
-        values = self._fold_axes(reduce, reduce.axes[:-1], reduce.where, starts, sweep)
-        count = len(values) // vectors
-        groups = [values[v * count : (v + 1) * count] for v in range(vectors)]
-        return self._halve(reduce, groups)
-
-    def _sweep_lanes(
-        self, reduce: Reduce, where: Expr | None, before: list[Val], width: int
-    ) -> list[Val]:
-        axis = reduce.axes[-1]
-        whole = axis.extent - axis.extent % reduce.lanes
-        values = before
-        if whole:
-            bounds = self.function.int_(0), self.function.int_(whole)
-            with self.function.loop(*bounds, reduce.lanes, before, True) as (index, state):
-                state.next = self._lane_steps(
-                    reduce, where, state.current, index, width, reduce.lanes
-                )
-            values = state.result
-        if axis.extent > whole:
-            start = self.function.int_(whole)
-            values = self._lane_steps(reduce, where, values, start, width, axis.extent - whole)
-        return values
-
-    def _lane_steps(
-        self,
-        reduce: Reduce,
-        where: Expr | None,
-        values: list[Val],
-        start: Val,
-        width: int,
-        count: int,
-    ) -> list[Val]:
-        """One element for each of the first `count` accumulators."""
-        name, values = reduce.axes[-1].name, list(values)
-        items = len(values) * width // reduce.lanes
-        for position, first in enumerate(range(0, count, width)):
-            here = slice(position * items, (position + 1) * items)
-            self.values[name] = self.function.iadd(start, self.function.int_(first))
-            active = min(width, count - first)
-            self.lanes = Lanes(name, width, active)
-            values[here] = self._lane_step(reduce, where, values[here])
-            self.lanes = None
-        return values
-
-    def _lane_step(self, reduce: Reduce, where: Expr | None, before: list[Val]) -> list[Val]:
-        assert self.lanes is not None
-        on = None if where is None else self.emit(where)
-        mask = self.lane_mask(on)
-        if mask is None:
-            return self.step(reduce, before)
-        if on is not None:
-            with self.masked(on):
-                after = self.step(reduce, before)
-        else:
-            after = self.step(reduce, before)
-        return [self.scalars.select(mask, a, b) for a, b in zip(after, before, strict=True)]
-
-    def _halve(self, reduce: Reduce, groups: list[list[Val]]) -> list[Val]:
-        while len(groups) > 1:
-            half = len(groups) // 2
-            groups = [self._merge(reduce, groups[i], groups[i + half]) for i in range(half)]
-        values = groups[0]
-        while values[0].width > 1:
-            half = values[0].width // 2
-            low = [self._part(value, 0, half) for value in values]
-            high = [self._part(value, half, half) for value in values]
-            values = self._merge(reduce, low, high)
-        return values
-
-    def _part(self, value: Val, first: int, count: int) -> Val:
-        if count == 1:
-            return self.lane(value, first)
-        scalar = value.type[1:-1].split(" x ")[1]
-        lanes = ", ".join(f"i32 {first + lane}" for lane in range(count))
-        return self.function.pure(
-            f"shufflevector {value}, {value.type} poison, <{count} x i32> <{lanes}>",
-            vector(scalar, count),
-            count,
-            value,
-        )
-
-    def _merge(self, reduce: Reduce, low: list[Val], high: list[Val]) -> list[Val]:
-        """Accumulators taken into others."""
-        held = self._bind("accumulator", reduce, low)
-        other = self._bind("part", reduce, high)
-        return [self.widen(self.emit(e), low[0].width) for e in merge(reduce.combine, held, other)]
-
-    def _bind(self, prefix: str, reduce: Reduce, values: Sequence[Val]) -> tuple[Variable, ...]:
-        """Accumulators as variables that a fold's rule can be written over."""
-        self._count += 1
-        names = [f"{prefix}.{self._count}.{position}" for position in range(len(values))]
-        self.values.update(zip(names, values, strict=True))
-        types = [start.dtype for start in unit(reduce)]
-        return tuple(Variable(name, dtype) for name, dtype in zip(names, types, strict=True))
 
 
 def _fold_index(op: str, args: list[int]) -> int:

@@ -23,11 +23,12 @@ from graphc.loops import (
     Store,
     When,
 )
-from graphc.loops.expressions import Load, children
 from graphc.target import Target
 
-from .expressions import Expressions, Lanes, Tile
+from .elementwise import loads
+from .expressions import Expressions
 from .function import STORED, Function, Val, overload, vector
+from .registers import Lanes, Tile
 from .scalars import literal
 
 _STACK_LIMIT_BYTES = 1 << 20
@@ -309,13 +310,6 @@ def _written_tiles(statements: Sequence[Statement]) -> list[str]:
     return list(found)
 
 
-def _loads(expr: Expr) -> Iterator[Load]:
-    if isinstance(expr, Load):
-        yield expr
-    for child in children(expr):
-        yield from _loads(child)
-
-
 def _expressions(statements: Sequence[Statement]) -> Iterator[Expr]:
     for statement in statements:
         match statement:
@@ -334,7 +328,7 @@ def _expressions(statements: Sequence[Statement]) -> Iterator[Expr]:
 
 
 def _tiles_in(statements: Sequence[Statement]) -> list[str]:
-    read = [load.buffer for expr in _expressions(statements) for load in _loads(expr)]
+    read = [load.buffer for expr in _expressions(statements) for load in loads(expr)]
     return list(dict.fromkeys(read + _written_tiles(statements)))
 
 
