@@ -130,6 +130,10 @@ class Body:
                 return level
         return None
 
+    def held(self, expr: Expr) -> Expr:
+        """The expression's value as it is now, whatever is stored after."""
+        return self._let(self.levels[-1], expr)
+
     def _let(self, level: Level, expr: Expr) -> Expr:
         if isinstance(expr, Literal | Variable):
             return expr

@@ -44,8 +44,8 @@ def lower_values(
     names = [f"i{d}" for d in range(len(domain))]
     for d in order:
         _enter(body, names[d], domain[d])
-    for value, place in results:
-        _store(body, value, place, names)
+    for sweep in _sweeps(results, len(domain)):
+        _store(body, sweep, names)
     return _finish(name, body, order, names, domain)
 
 
@@ -54,17 +54,33 @@ def _enter(body: Body, name: str, extent: int) -> None:
     body.levels.append(Level(frozenset((name,))))
 
 
-def _store(body: Body, value: Value, place: Place, names: Sequence[str]) -> None:
-    """Store a result at the innermost domain level, in loops of its own over what is left."""
-    depth = len(body.levels)
-    own = range(len(names), len(place.shape))
-    inner = [d for d in place.order if d in own]
-    for d in inner:
-        _enter(body, f"j{d}", place.shape[d])
+def _sweeps(
+    results: Sequence[tuple[Value, Place]], depth: int
+) -> Sequence[Sequence[tuple[Value, Place]]]:
+    """The results that are stored in one loop: of one shape and order past the domain."""
+    found: dict[object, list[tuple[Value, Place]]] = {}
+    for value, place in results:
+        inner = tuple(d for d in place.order if d >= depth)
+        found.setdefault((place.shape, inner), []).append((value, place))
+    return tuple(found.values())
+
+
+def _store(body: Body, results: Sequence[tuple[Value, Place]], names: Sequence[str]) -> None:
+    """Store results at the innermost domain level, in one loop over what is left of their shape.
+
+    All are computed before any is stored: a result may replace an operand of the others.
+    """
+    depth, place = len(body.levels), results[0][1]
+    for d in place.order:
+        if d >= len(names):
+            _enter(body, f"j{d}", place.shape[d])
     at = [variable(names[d] if d < len(names) else f"j{d}") for d in range(len(place.shape))]
-    value_expr = body.read(value, at)
-    buffer = body.formal(place, "out")
-    body.levels[-1].statements.append(Store(buffer.name, tuple(at), value_expr))
+    values = [body.read(value, at) for value, _ in results]
+    if len(values) > 1:
+        values = [body.held(value) for value in values]
+    for value, (_, target) in zip(values, results, strict=True):
+        buffer = body.formal(target, "out")
+        body.levels[-1].statements.append(Store(buffer.name, tuple(at), value))
     while len(body.levels) > depth:
         level = body.leave()
         (name,) = level.variables

@@ -15,6 +15,7 @@ the root of one, which takes in what it reads as far as the rules of growth.py a
 - a product, or a pooling, with its epilogue; nothing is pulled into its operands
 - updates of the state, one group for a parameter and its moments
 
+Then groups over the same elements that read each other or one tensor are joined (siblings.py).
 Cheap nodes of several readers are computed in each. Single nodes stay as they are.
 """
 
@@ -30,6 +31,7 @@ from graphc.passes.fusion_facts import Facts
 from graphc.passes.grouping import Draft, assemble, draft_groups
 from graphc.passes.growth import Growth
 from graphc.passes.rewrite import union
+from graphc.passes.siblings import join_siblings
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,14 @@ class Fuse(Pass):
 
 
 def fuse(graph: Graph) -> Graph:
-    """The graph with its groups; the same object where nothing is grouped."""
+    """The graph with its groups and remarks; the same object where nothing may be grouped."""
     graph = _fuse_regions(graph)
     facts = Facts(graph)
     growths = grow_groups(facts)
     drafts = draft_groups(facts, growths)
-    if not drafts:
-        return graph
     refused = [remark for growth in reversed(growths) for remark in _refusals(facts, growth)]
+    if not drafts:
+        return graph.with_remarks(*refused) if refused else graph
     return assemble(facts, drafts).with_remarks(*map(_made, drafts), *refused)
 
 
@@ -69,7 +71,7 @@ def grow_groups(facts: Facts) -> list[Growth]:
         for member in growth.members:
             free[member] = False
         groups.append(growth)
-    return groups
+    return join_siblings(facts, ancestry, groups)
 
 
 def _fuse_regions(graph: Graph) -> Graph:

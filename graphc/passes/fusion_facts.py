@@ -59,6 +59,10 @@ class Facts:
     def is_transparent(self, position: int) -> bool:
         return self.kinds[position] == "transparent"
 
+    def is_copied(self, position: int) -> bool:
+        """Whether every reader computes the node for itself."""
+        return position in self._copied
+
     def readers(self, value: Value) -> frozenset[int]:
         """Positions of the nodes that read the value, directly or through transparent nodes."""
         known = self._readers.get(value)
@@ -172,10 +176,10 @@ class Facts:
             return False
         if any(self.kinds[reader] not in ("elementwise", "reduction") for reader in readers):
             return False
-        wide = {value for value in node.operands if not self._is_small(value, result)}
+        wide = {value for value in node.operands if not self.is_small(value, result)}
         return len(wide) == 1 and self._is_at_hand(wide.pop(), node)
 
-    def _is_small(self, value: Value, beside: Value) -> bool:
+    def is_small(self, value: Value, beside: Value) -> bool:
         """Whether the value is read through a broadcast of less than an eighth of its size."""
         position = self.position.get(value)
         while position is not None and is_view(self.nodes[position]):

@@ -24,7 +24,7 @@ from graphc.passes.rows import Rows, find_row_path, rows_of
 
 Role = Literal["result", "inner", "mapped"]
 
-_MOST_NODES = 96
+MOST_NODES = 96
 
 
 class Refused(Exception):
@@ -101,8 +101,8 @@ class Growth:
             raise Refused("")
         if (candidate in self.facts.updating) != (self.root in self.facts.updating):
             raise Refused("updates of the state run after all that reads it")
-        if len(self.roles) >= _MOST_NODES:
-            raise Refused(f"the group already holds {_MOST_NODES} nodes")
+        if len(self.roles) >= MOST_NODES:
+            raise Refused(f"the group already holds {MOST_NODES} nodes")
         match kind:
             case "elementwise":
                 self._consider_elementwise(candidate, routes)
@@ -186,7 +186,7 @@ class Growth:
         new = set(path.nodes) - self.roles.keys()
         if any((p in self.facts.updating) != (self.root in self.facts.updating) for p in new):
             return False
-        if len(self.roles) + len(new) > _MOST_NODES:
+        if len(self.roles) + len(new) > MOST_NODES:
             return False
         self._expect_no_cycle(new)
         self._become_row(path.rows)
@@ -285,6 +285,29 @@ class Growth:
             read_by_new, self._mask | new_mask
         ) or self.ancestry.any_depends(self._reads - inside, new_mask):
             raise Refused("something between them runs on its own")
+
+    # Joining what was made with others; see siblings.py
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether the group computes element by element over one shape."""
+        return self.main is None and not self.is_row
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.facts.nodes[self.root].results[0].shape
+
+    def absorb(self, other: Growth) -> None:
+        """Take over the nodes of another group over the same elements."""
+        self.roles.update(other.roles)
+        self.root = max(self.root, other.root)
+        self._mask |= other._mask
+        self._reads |= other._reads
+        self.refusals = {
+            candidate: reason
+            for candidate, reason in {**other.refusals, **self.refusals}.items()
+            if candidate not in self.roles
+        }
 
     # What was made
 

@@ -37,8 +37,13 @@ def seen(b: Builder, v: Value, w: Value) -> tuple[tuple[Value, ...], tuple[Value
     return (turned,), (v, b.scale(w, 3.0))
 
 
+def read_again(b: Builder, v: Value, w: Value) -> tuple[tuple[Value, ...], tuple[Value, Value]]:
+    new = b.shift(v, 1.0)
+    return (), (new, b.mul(new, b.add(v, w)))
+
+
 @pytest.mark.parametrize("fuse", [False, True])
-@pytest.mark.parametrize("make", [decayed, swapped, mirrored, seen])
+@pytest.mark.parametrize("make", [decayed, swapped, mirrored, seen, read_again])
 def test_updates_see_the_old_state(make: Make, fuse: bool) -> None:
     v, w = (Value(TensorType((3, 3), float32), name) for name in "vw")
     b = Builder(source=("update.py:1",))
