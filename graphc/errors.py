@@ -61,3 +61,7 @@ class DataError(GraphcError, ValueError):
 
 class MemoryBudgetError(GraphcError):
     """A program whose peak memory exceeds the budget that was given."""
+
+
+class AgreementError(GraphcError):
+    """Programs of one graph, by different passes, whose results differ too far."""

@@ -1,4 +1,4 @@
-"""The command line: graphc train | dump | memory | models | cache."""
+"""The command line: graphc train | dump | memory | bench | models | devices | cache."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from graphc.cli.bench import add_options as bench_options
 from graphc.errors import ArgumentError, GraphcError
 
 
@@ -36,8 +37,12 @@ def _parser() -> argparse.ArgumentParser:
     dump.add_argument("-o", dest="file", help="write to a file")
     memory = _model_command(commands, "memory", "the memory of a training step", _memory)
     memory.add_argument("--max-memory", type=int, metavar="BYTES")
+    bench = _model_command(commands, "bench", "time a training step", _bench)
+    bench_options(bench)
     models = commands.add_parser("models", help="list the ready models")
     models.set_defaults(run=_models)
+    devices = commands.add_parser("devices", help="what programs can run on here")
+    devices.set_defaults(run=_devices)
     cache = commands.add_parser("cache", help="show or clear the compile cache")
     cache.add_argument("--clear", action="store_true")
     cache.set_defaults(run=_cache)
@@ -94,6 +99,19 @@ def _memory(options: argparse.Namespace) -> None:
         raise MemoryBudgetError(
             f"{options.model} needs {plan.peak_bytes} bytes, the limit is {options.max_memory}"
         )
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from graphc.cli.bench import bench
+
+    step, training, *_ = _load(options)
+    bench(options, step, training)
+
+
+def _devices(options: argparse.Namespace) -> None:
+    from graphc.cli.devices import devices
+
+    devices(options)
 
 
 def _models(options: argparse.Namespace) -> None:

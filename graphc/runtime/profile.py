@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from graphc.ir import Graph
-from graphc.loops import Kernel, Launch, Schedule
+from graphc.loops import Branch, Kernel, Launch, Repeat, Schedule, Step
 from graphc.planning.tree import number, walk
 
 Array = np.ndarray[Any, Any]
@@ -226,6 +226,24 @@ def launch_positions(schedule: Schedule) -> Iterator[tuple[int, Launch]]:
 def moved_bytes(kernel: Kernel) -> int:
     """What one run of a kernel must move: a buffer that is read and written counts twice."""
     return sum(b.nbytes * (2 if b.access == "inout" else 1) for b in kernel.buffers)
+
+
+def traffic_bytes(schedule: Schedule) -> int:
+    """What one step must move, repeats counted; of a branch, its larger arm."""
+    return _traffic(schedule, schedule.steps)
+
+
+def _traffic(schedule: Schedule, steps: Sequence[Step]) -> int:
+    total = 0
+    for step in steps:
+        match step:
+            case Launch(kernel=kernel):
+                total += moved_bytes(schedule.kernels[kernel])
+            case Repeat(count=count, steps=inner):
+                total += count * _traffic(schedule, inner)
+            case Branch(yes=yes, no=no):
+                total += max(_traffic(schedule, yes), _traffic(schedule, no))
+    return total
 
 
 @dataclass(frozen=True)

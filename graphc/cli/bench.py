@@ -1,0 +1,123 @@
+"""`graphc bench`: the time of a step, its profile by launch, and what each fusion gives."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from graphc import settings
+from graphc.errors import ArgumentError
+
+_SHOWN = 30  # rows of a profile
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--profile", action="store_true", help="every launch against the machine's roof"
+    )
+    what.add_argument(
+        "--fused-vs-unfused",
+        action="store_true",
+        help="prove that they agree, then time each fusion on and off",
+    )
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each program (default 2)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--all", action="store_true", help="with --profile: the shortest rows too")
+    parser.add_argument("--trace", metavar="FILE", help="with --profile: a Chrome trace of a step")
+
+
+def bench(options: argparse.Namespace, step: Any, training: Any) -> None:
+    """Measure a TrainStep; batches come from the training loader where there is one."""
+    if options.seconds <= 0:
+        raise ArgumentError(f"--seconds is {options.seconds}, expected more than 0")
+    if (options.trace or options.all) and not options.profile:
+        raise ArgumentError("--trace and --all go with --profile")
+    batch = next(iter(training)) if training is not None else ()
+    if options.profile:
+        _profile(options, step, batch)
+    elif options.fused_vs_unfused:
+        _fusions(options, step, batch)
+    else:
+        _step(options, step, batch)
+
+
+def _profile(options: argparse.Namespace, step: Any, batch: Any) -> None:
+    from graphc.inspect.tables import print_table
+    from graphc.runtime.profile_text import HEAD, NUMBERS, machine_lines, profile_rows, total_lines
+
+    profile = step.profile(*batch, seconds=options.seconds)
+    if options.trace:
+        Path(options.trace).write_text(profile.to_trace())
+    if options.json:
+        print(profile.to_json())
+        return
+    rows = profile_rows(profile, None if options.all else _SHOWN)
+    print(*machine_lines(profile), "", sep="\n")
+    print_table(HEAD, rows, NUMBERS)
+    left_out = len(profile.launches) - len(rows)
+    print(f"and {left_out} shorter launches (--all)\n" if left_out else "")
+    print(*total_lines(profile), sep="\n")
+    if options.trace:
+        print(f"\ntrace of one step: {options.trace} (open it in Perfetto or chrome://tracing)")
+
+
+def _step(options: argparse.Namespace, step: Any, batch: Any) -> None:
+    from graphc.inspect.timing import race
+    from graphc.runtime.profile import made_inputs
+
+    program = step.program
+    arrays = batch or made_inputs(program.graph)
+    times = race({"step": lambda: step(*arrays)}, options.seconds)["step"]
+    found = {
+        "name": program.graph.name,
+        "threads": settings.threads() if step.threads is None else step.threads,
+        "median_seconds": times.median,
+        "least_seconds": times.least,
+        "rounds": len(times.seconds),
+        "peak_bytes": program.memory.peak_bytes,
+    }
+    if options.json:
+        print(json.dumps(found, indent=1))
+        return
+    rate = 1 / times.median
+    print(f"{found['name']}: {1e3 * times.median:.3f} ms a step ({rate:.1f} steps/s)")
+    print(f"median of {len(times.seconds)} rounds; the fastest took {1e3 * times.least:.3f} ms")
+
+
+def _fusions(options: argparse.Namespace, step: Any, batch: Any) -> None:
+    from graphc.frontends.compile import pipeline
+    from graphc.inspect.fusion import compare, measure_fusions
+    from graphc.inspect.fusion_report import fusion_fields, verdict
+    from graphc.runtime.profile import made_inputs
+
+    parts = (step.graph, step.state, batch or made_inputs(step.graph), pipeline(True, step.passes))
+    where = {"backend": step.backend, "threads": step.threads}
+    differences = compare(*parts, **where)
+    agreement = verdict(differences)
+    fusions = measure_fusions(*parts, **where, seconds=options.seconds)
+    if options.json:
+        print(json.dumps(fusion_fields(differences, fusions), indent=1))
+    else:
+        _print_fusions(agreement, differences, fusions)
+
+
+def _print_fusions(agreement: str, differences: Any, fusions: Any) -> None:
+    from graphc.inspect.fusion_report import (
+        DIFFERENCE_HEAD,
+        FUSION_HEAD,
+        FUSION_NUMBERS,
+        difference_rows,
+        fusion_rows,
+    )
+    from graphc.inspect.tables import print_table
+
+    print_table(DIFFERENCE_HEAD, difference_rows(differences, _SHOWN), 3)
+    print(f"\n{agreement}\n")
+    print_table(FUSION_HEAD, fusion_rows(fusions), FUSION_NUMBERS)
+    rounds = len(fusions.fused.times.seconds)
+    print(f"\nmedians of {rounds} interleaved rounds of whole steps")
+    if fusions.unused:
+        print(f"nothing to do here for {', '.join(fusions.unused)}")

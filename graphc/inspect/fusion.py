@@ -1,0 +1,273 @@
+"""Fused against unfused: they agree, and what each fusion gives in time, traffic and memory.
+
+Fusions are the options of the passes named in FUSING, `fuse` itself, and the kinds of its groups.
+Each is switched off alone, and all together; a program that a switch does not change is not
+measured again.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from graphc.compiler import compile_graph
+from graphc.inspect.timing import Times, race
+from graphc.inspect.ungroup import KINDS, Ungroup
+from graphc.ir import Graph, Value
+from graphc.passes.base import Pass, Pipeline
+from graphc.passes.cse import Cse
+from graphc.passes.dce import Dce, remove_dead
+from graphc.runtime.profile import traffic_bytes
+from graphc.runtime.program import Program
+from graphc.runtime.state import State
+
+Array = np.ndarray[Any, Any]
+ALL = "all"
+# Passes that fuse, and whether they can be left out whole (the options of others are switched).
+FUSING: Mapping[str, bool] = {"recognise": False, "fuse": True}
+# How far a float may be off, against the largest of its tensor, when sums are ordered otherwise.
+TOLERANCE = {"float32": 2e-4, "float64": 1e-10}
+# A tensor much smaller than the largest gradient is rounding noise: the bias before a batch norm.
+_NOISE = 1e-2
+
+
+# Switches
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A fusion, and the pipeline without it."""
+
+    name: str
+    passes: Pipeline
+
+
+def switches(passes: Pipeline) -> list[Switch]:
+    """Every fusion of a pipeline that is on: the options of its FUSING passes, and kinds of group.
+
+    >>> from graphc.passes.recognise import Recognise
+    >>> [switch.name for switch in switches((Recognise(softmax=False),))][:2]
+    ['recognise.cross_entropy', 'recognise.normalisations']
+    """
+    found: list[Switch] = []
+    for number, step in enumerate(passes):
+        if step.name not in FUSING:
+            continue
+        before, after = passes[:number], passes[number + 1 :]
+        if FUSING[step.name]:
+            found.append(Switch(step.name, before + after))
+            found += [Switch(f"{step.name} {kind}", (*passes, *_ungroup(kind))) for kind in KINDS]
+        for option in _options(step):
+            without = replace(step, **{option: False})
+            found.append(Switch(f"{step.name}.{option}", (*before, without, *after)))
+    return found
+
+
+def unfused(passes: Pipeline) -> Pipeline:
+    """The pipeline with no pass that fuses."""
+    return tuple(step for step in passes if step.name not in FUSING)
+
+
+def _ungroup(kind: str) -> Pipeline:
+    """What groups hold twice is computed once again where they are taken apart."""
+    return (Ungroup(kind), Cse(), Dce())
+
+
+def _options(step: Pass) -> Iterator[str]:
+    for option in fields(step):
+        if getattr(step, option.name) is True:
+            yield option.name
+
+
+# Agreement
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far two programs are apart in one tensor.
+
+    largest   the greatest magnitude of the unfused one's elements
+    allowed   the most that `off` may be
+    """
+
+    name: str
+    off: float
+    largest: float
+    allowed: float
+
+    @property
+    def relative(self) -> float:
+        """Against the largest element."""
+        return self.off / self.largest if self.largest else self.off
+
+    @property
+    def agrees(self) -> bool:
+        return self.off <= self.allowed
+
+
+def gradient_graph(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
+    """(the graph that gives the loss and every gradient of a training graph, their names).
+
+    A graph with no gradient gives its outputs and the new values of its state.
+    """
+    node = next((node for node in reversed(graph.nodes) if node.op == "grad"), None)
+    if node is None:
+        names = [f"output {number}" for number in range(len(graph.outputs))]
+        names += [name for name, _ in graph.updates]
+        return _only(graph, graph.results), tuple(names)
+    numbers = node.attrs["argnums"]
+    gradients = node.results[len(node.results) - len(numbers) :]
+    names = ["loss", *(f"gradient of {node.operands[n].name}" for n in numbers)]
+    return _only(graph, (node.results[0], *gradients)), tuple(names)
+
+
+def _only(graph: Graph, outputs: Sequence[Value]) -> Graph:
+    """The graph with these outputs, no updates, and the state that it then reads."""
+    pruned = remove_dead(replace(graph, outputs=tuple(outputs), updates=(), remarks=()))
+    read = {value for node in pruned.nodes for value in node.operands} | set(outputs)
+    return replace(pruned, state=tuple(value for value in graph.state if value in read))
+
+
+def compare(
+    graph: Graph,
+    state: State,
+    arrays: Sequence[Any],
+    passes: Pipeline,
+    *,
+    backend: str = "cpu",
+    threads: int | None = None,
+) -> list[Difference]:
+    """Loss and gradients of a training graph by `passes` and by the same with no fusion."""
+    wanted, names = gradient_graph(graph)
+    found = []
+    for pipeline in (passes, unfused(passes)):
+        program = compile_graph(
+            wanted, _copy(state, wanted), backend=backend, threads=threads, passes=pipeline
+        )
+        found.append([np.array(array, np.float64) for array in program.run(arrays)])
+    return differences(names, [value.dtype.name for value in wanted.outputs], *found)
+
+
+def differences(
+    names: Sequence[str], dtypes: Sequence[str], fused: Sequence[Array], plain: Sequence[Array]
+) -> list[Difference]:
+    """How far each tensor is off; NaN and infinity agree with themselves alone."""
+    largest = [_largest(array) for array in plain]
+    scale = _NOISE * max(largest[1:], default=0.0)
+    return [
+        Difference(
+            name,
+            _distance(a, b),
+            size,
+            TOLERANCE.get(dtype, 0.0) * max(size, scale),
+        )
+        for name, dtype, a, b, size in zip(names, dtypes, fused, plain, largest, strict=True)
+    ]
+
+
+def _largest(array: Array) -> float:
+    return float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
+
+
+def _distance(a: Array, b: Array) -> float:
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    with np.errstate(invalid="ignore"):
+        apart = np.where(same, 0.0, np.abs(a - b))
+    return float(np.where(np.isnan(apart), np.inf, apart).max(initial=0.0))
+
+
+def _copy(state: State, graph: Graph) -> State:
+    """A state of its own, of what the graph reads."""
+    return State({value.name: copy.deepcopy(state[value.name]) for value in graph.state})
+
+
+# Measuring
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The step's program by one pipeline.
+
+    traffic_bytes   what its launches must move in a step
+    loss            of the first step, from the same state
+    """
+
+    name: str
+    times: Times
+    launches: int
+    traffic_bytes: int
+    peak_bytes: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class Fusions:
+    """What fusions give.
+
+    fused      the program with every fusion
+    variants   without all of them, then without each that the model has
+    unused     fusions that find nothing in this model
+    """
+
+    name: str
+    fused: Variant
+    variants: tuple[Variant, ...]
+    unused: tuple[str, ...]
+
+
+def measure_fusions(
+    graph: Graph,
+    state: State,
+    arrays: Sequence[Any],
+    passes: Pipeline,
+    *,
+    backend: str = "cpu",
+    threads: int | None = None,
+    seconds: float = 2.0,
+) -> Fusions:
+    """Time a step by `passes` and with each fusion off, in turn, about `seconds` for each."""
+
+    def build(pipeline: Pipeline) -> Program:
+        own = _copy(state, graph)
+        return compile_graph(graph, own, backend=backend, threads=threads, passes=pipeline)
+
+    programs, unused = {"fused": build(passes), ALL: build(unfused(passes))}, []
+    for switch in switches(passes):
+        program = build(switch.passes)
+        if _is_same(program, programs["fused"]):
+            unused.append(switch.name)
+        elif not _is_same(program, programs[ALL]):
+            programs[switch.name] = program
+    losses = {name: _loss(program.run(arrays)) for name, program in programs.items()}
+    steps = {name: partial(program.run, arrays) for name, program in programs.items()}
+    times = race(steps, seconds * len(steps))
+    fused, *others = (
+        _variant(name, program, times[name], losses[name]) for name, program in programs.items()
+    )
+    return Fusions(graph.name, fused, tuple(others), tuple(unused))
+
+
+def _is_same(program: Program, other: Program) -> bool:
+    one, two = program.stage("fused"), other.stage("fused")
+    assert isinstance(one, Graph) and isinstance(two, Graph)
+    return one.structural_hash == two.structural_hash
+
+
+def _loss(outputs: Sequence[Array]) -> float:
+    return float(np.ravel(outputs[0])[0]) if outputs and outputs[0].size else float("nan")
+
+
+def _variant(name: str, program: Program, times: Times, loss: float) -> Variant:
+    return Variant(
+        name,
+        times,
+        len(program.launches),
+        traffic_bytes(program.schedule),
+        program.memory.peak_bytes,
+        loss,
+    )

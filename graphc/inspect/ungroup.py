@@ -1,0 +1,69 @@
+"""Groups of one kind taken apart again, to see what grouping them gives.
+
+    before  %4: f32[64,512] = group(%x, %w, %b) {name="matmul_add_tanh", …} { … }
+    after   %1: f32[64,512] = matmul(%x, %w)
+            …
+            %4: f32[64,512] = tanh(%3)
+
+The kinds: what a group's main operator is, or that it updates the state.
+
+    products     a matrix product or convolution with its epilogue
+    poolings     a pooling, or its gradient, with its epilogue
+    reductions   a reduction with what feeds it and what reads it, row by row or not
+    updates      a parameter's update, and those of its optimizer's moments
+    elementwise  all others
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from graphc.ir import Graph, Node, Value
+from graphc.passes.base import Pass
+from graphc.passes.clone import inline
+from graphc.passes.fusion_facts import Facts
+
+KINDS = ("products", "poolings", "reductions", "updates", "elementwise")
+_MAIN = {"contraction": "products", "window": "poolings", "reduction": "reductions"}
+
+
+@dataclass(frozen=True)
+class Ungroup(Pass):
+    """Replace the groups of a kind by their nodes."""
+
+    name: ClassVar[str] = "ungroup"
+    kind: str = "elementwise"
+
+    def run(self, graph: Graph) -> Graph:
+        updating = frozenset(value for _, value in graph.updates)
+        nodes: list[Node] = []
+        values: dict[Value, Value] = {}
+        for node in graph.nodes:
+            operands = tuple(values.get(value, value) for value in node.operands)
+            if node.op == "group" and kind_of_group(node, updating) == self.kind:
+                inlined = inline(node.regions[0], operands, nodes)
+                values.update(zip(node.results, inlined, strict=True))
+            else:
+                nodes.append(self._within(replace(node, operands=operands)))
+        return replace(
+            graph,
+            nodes=tuple(nodes),
+            outputs=tuple(values.get(value, value) for value in graph.outputs),
+            updates=tuple((name, values.get(value, value)) for name, value in graph.updates),
+        )
+
+    def _within(self, node: Node) -> Node:
+        """The node with its regions, loops' bodies, treated alike."""
+        if node.op == "group" or not node.regions:
+            return node
+        return replace(node, regions=tuple(map(self.run, node.regions)))
+
+
+def kind_of_group(node: Node, updating: Set[Value]) -> str:
+    """Which of KINDS a group is; `updating` holds the new values of the state."""
+    if not updating.isdisjoint(node.results):
+        return "updates"
+    kinds = Facts(node.regions[0]).kinds
+    return next((name for kind, name in _MAIN.items() if kind in kinds), "elementwise")
