@@ -24,6 +24,7 @@ from graphc.frontends.nn.activations import (
     Softsign,
     Tanh,
 )
+from graphc.frontends.nn.attention import MultiheadAttention
 from graphc.frontends.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from graphc.frontends.nn.convolution import Conv1d, Conv2d
 from graphc.frontends.nn.linear import Bilinear, Embedding, Flatten, Identity, Linear, Unflatten
@@ -52,6 +53,18 @@ from graphc.frontends.nn.parameter import Buffer, Parameter
 from graphc.frontends.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from graphc.frontends.nn.recurrent import GRU, LSTM, RNN
 from graphc.frontends.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell
+from graphc.frontends.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
+from graphc.frontends.nn.transformer_positions import (
+    LearnedPositions,
+    RotaryPositions,
+    SinusoidalPositions,
+)
 
 __all__ = [
     "CELU",
@@ -89,6 +102,7 @@ __all__ = [
     "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
+    "LearnedPositions",
     "Linear",
     "LogSigmoid",
     "LogSoftmax",
@@ -98,6 +112,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
     "Parameter",
@@ -106,14 +121,21 @@ __all__ = [
     "RNNCell",
     "ReLU",
     "ReLU6",
+    "RotaryPositions",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SinusoidalPositions",
     "SmoothL1Loss",
     "Softmax",
     "Softplus",
     "Softsign",
     "Tanh",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Unflatten",
     "init",
 ]

@@ -25,6 +25,9 @@ from graphc.frontends.tracing.functional_activations import (
     softsign,
     tanh,
 )
+from graphc.frontends.tracing.functional_attention import (
+    scaled_dot_product_attention,
+)
 from graphc.frontends.tracing.functional_cond import (
     cond,
 )
@@ -351,6 +354,7 @@ __all__ = [
     "roll",
     "round",
     "rsqrt",
+    "scaled_dot_product_attention",
     "scan",
     "scatter_add",
     "selu",

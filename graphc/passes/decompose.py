@@ -7,7 +7,8 @@
 
 A composite is one node because it has a stable formula, a vjp or a kernel of its own. Before
 autodiff those without a vjp are opened, inside the functions of `grad` nodes; before fuse those
-without a lowering.
+without a lowering. Where nothing is to be fused, those with a whole loop nest of their own are
+opened before autodiff, so that what runs is what they stand for.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from graphc.passes.rewrite import Rewriter, Rule, rewrite
 
 @dataclass(frozen=True)
 class Decompose(Pass):
-    """Open composites that lack a rule: `lacking` is "vjp" or "lowering"."""
+    """Open composites: `lacking` is "vjp" or "lowering", or "fusion" for whole nests."""
 
     name: ClassVar[str] = "decompose"
     lacking: str = "lowering"
@@ -41,7 +42,7 @@ class Decompose(Pass):
         rules: dict[str, list[Rule]] = {
             name: [_open] for name, op in table().items() if op.decompose is not None and lacks(op)
         }
-        return rewrite(graph, rules) if self.lacking == "lowering" else _in_functions(graph, rules)
+        return _in_functions(graph, rules) if self.lacking == "vjp" else rewrite(graph, rules)
 
 
 def _lacks_vjp(op: Op) -> bool:
@@ -52,7 +53,11 @@ def _lacks_lowering(op: Op) -> bool:
     return op.lower is None and op.nest is None
 
 
-_LACKS = {"vjp": _lacks_vjp, "lowering": _lacks_lowering}
+def _is_fused(op: Op) -> bool:
+    return op.nest is not None
+
+
+_LACKS = {"vjp": _lacks_vjp, "lowering": _lacks_lowering, "fusion": _is_fused}
 
 
 def _open(rewriter: Rewriter, node: Node) -> Sequence[Value] | None:

@@ -1,0 +1,231 @@
+"""Multi-head attention, as torch.nn's.
+
+Vaswani et al., Attention is all you need, 2017.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from graphc.errors import ArgumentError, ShapeError
+from graphc.frontends.nn import init
+from graphc.frontends.nn.linear import Linear
+from graphc.frontends.nn.module import Module
+from graphc.frontends.nn.parameter import Parameter
+from graphc.frontends.tracing import functional as F
+from graphc.frontends.tracing.functional_attention import Attended, attend
+
+
+class MultiheadAttention(Module):
+    """Attention in `num_heads` heads of the projected query, key and value.
+
+    query[L, N, E], key[S, N, kdim], value[S, N, vdim], N first where `batch_first`, or none.
+
+    key_padding_mask[N, S], attn_mask[L, S] or [N num_heads, L, S]: bool, true where a key is NOT
+    looked at, or float, added to the scores. `is_causal` says that attn_mask, which may then be
+    left out, lets query i look at keys 0 … i. The result is (output, weights): the weights are
+    [N, L, S] averaged over the heads, [N, num_heads, L, S] not averaged, None unless
+    `need_weights`; a program that does not use them does not compute them.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        add_bias_kv: bool = False,
+        add_zero_attn: bool = False,
+        kdim: int | None = None,
+        vdim: int | None = None,
+        batch_first: bool = False,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        if embed_dim < 1 or num_heads < 1 or embed_dim % num_heads:
+            raise ArgumentError(
+                f"MultiheadAttention: embed_dim {embed_dim} is no multiple of {num_heads} heads"
+            )
+        self.embed_dim, self.num_heads, self.dropout = embed_dim, num_heads, dropout
+        self.kdim = embed_dim if kdim is None else kdim
+        self.vdim = embed_dim if vdim is None else vdim
+        self.batch_first, self.add_zero_attn = batch_first, add_zero_attn
+        self.head_dim = embed_dim // num_heads
+        self._make_projections(bias, dtype)
+        self.out_proj = Linear(embed_dim, embed_dim, bias=bias, dtype=dtype)
+        if bias:
+            self.out_proj.bias = Parameter((embed_dim,), init.zeros, dtype)
+        for name in ("bias_k", "bias_v"):
+            drawn = Parameter((1, 1, embed_dim), _normal_row(embed_dim), dtype)
+            self.register_parameter(name, drawn if add_bias_kv else None)
+
+    def _make_projections(self, bias: bool, dtype: Any) -> None:
+        width = self.embed_dim
+        together = self.kdim == self.vdim == width
+        shapes = {"in_proj_weight": (3 * width, width)}
+        if not together:
+            inputs = {"q": width, "k": self.kdim, "v": self.vdim}
+            shapes = {f"{name}_proj_weight": (width, size) for name, size in inputs.items()}
+        for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
+            made = Parameter(shapes[name], init.xavier_uniform, dtype) if name in shapes else None
+            self.register_parameter(name, made)
+        zeros = Parameter((3 * width,), init.zeros, dtype)
+        self.register_parameter("in_proj_bias", zeros if bias else None)
+
+    def forward(
+        self,
+        query: Any,
+        key: Any,
+        value: Any,
+        key_padding_mask: Any = None,
+        need_weights: bool = True,
+        attn_mask: Any = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Any, Any]:
+        batched = query.ndim == 3
+        inputs = [self._batch_first(x, batched) for x in (query, key, value)]
+        q, k, v = self._projected(*_shared(inputs, (query, key, value)))
+        k, v, added = self._with_more_keys(k, v)
+        keys = k.shape[1]
+        # The mask is the causal one, if that is said, as long as no key is added to it.
+        causal = is_causal and not added
+        mask = None if causal else _extended(attn_mask, added)
+        mask = self._merged(mask, _extended(key_padding_mask, added), q, keys)
+        attended = self._attend(q, k, v, mask, causal)
+        output = F.reshape(F.transpose(attended.output, (0, 2, 1, 3)), (*q.shape[:2], -1))
+        output = self._as_given(self.out_proj(output), batched)
+        if not need_weights:
+            return output, None
+        weights = attended.weights()
+        if average_attn_weights:
+            weights = F.mean(weights, axis=1)
+        return output, weights if batched else weights[0]
+
+    def _batch_first(self, x: Any, batched: bool) -> Any:
+        """[N, L, E]."""
+        if x.ndim != (3 if batched else 2):
+            raise ShapeError(
+                f"MultiheadAttention: an input of {x.ndim} dimensions; expected query, key and "
+                "value of 3 each, or of 2 without a batch"
+            )
+        if not batched:
+            return F.expand_dims(x, 0)
+        return x if self.batch_first else F.transpose(x, (1, 0, 2))
+
+    def _as_given(self, x: Any, batched: bool) -> Any:
+        if not batched:
+            return x[0]
+        return x if self.batch_first else F.transpose(x, (1, 0, 2))
+
+    def _projected(self, query: Any, key: Any, value: Any) -> tuple[Any, Any, Any]:
+        """q, k, v [N, length, embed_dim]; one product for inputs that are one tensor."""
+        width, bias = self.embed_dim, self.in_proj_bias
+        weight = self.in_proj_weight
+        if weight is None:
+            q = F.linear(query, self.q_proj_weight, _part(bias, width, 0, 1))
+            k = F.linear(key, self.k_proj_weight, _part(bias, width, 1, 2))
+            v = F.linear(value, self.v_proj_weight, _part(bias, width, 2, 3))
+            return q, k, v
+        if query is key and key is value:
+            q, k, v = F.split(F.linear(query, weight, bias), 3, axis=-1)
+        elif key is value:
+            q = F.linear(query, weight[:width], _part(bias, width, 0, 1))
+            both = F.linear(key, weight[width:], _part(bias, width, 1, 3))
+            k, v = F.split(both, 2, axis=-1)
+        else:
+            q, k, v = (
+                F.linear(x, weight[n * width : (n + 1) * width], _part(bias, width, n, n + 1))
+                for n, x in enumerate((query, key, value))
+            )
+        return q, k, v
+
+    def _with_more_keys(self, k: Any, v: Any) -> tuple[Any, Any, int]:
+        """k and v with a learned key and one of zeros behind, where these are asked for."""
+        count = k.shape[0]
+        rows = []
+        if self.bias_k is not None:
+            wide = (count, 1, self.embed_dim)
+            rows.append((F.broadcast_to(self.bias_k, wide), F.broadcast_to(self.bias_v, wide)))
+        if self.add_zero_attn:
+            zeros = F.zeros((count, 1, self.embed_dim), dtype=k.dtype)
+            rows.append((zeros, zeros))
+        for key, value in rows:
+            k, v = F.concatenate([k, key], axis=1), F.concatenate([v, value], axis=1)
+        return k, v, len(rows)
+
+    def _merged(self, attn_mask: Any, padding: Any, q: Any, keys: int) -> Any:
+        """One mask for the scores [N, heads, L, S]: float, or bool, true where a key is seen."""
+        found = []
+        if attn_mask is not None:
+            found.append(self._four(attn_mask, q, keys))
+        if padding is not None:
+            padding = padding if padding.ndim == 2 else F.expand_dims(padding, 0)
+            found.append(F.reshape(padding, (padding.shape[0], 1, 1, keys)))
+        if not found:
+            return None
+        if all(mask.dtype.kind == "bool" for mask in found):
+            hidden = found[0] if len(found) == 1 else F.logical_or(*found)
+            return F.logical_not(hidden)
+        return sum((_additive(mask, q.dtype) for mask in found[1:]), _additive(found[0], q.dtype))
+
+    def _four(self, mask: Any, q: Any, keys: int) -> Any:
+        """attn_mask as [N or 1, heads or 1, L, S]."""
+        count, queries = q.shape[:2]
+        if mask.ndim == 2 and mask.shape == (queries, keys):
+            return F.reshape(mask, (1, 1, queries, keys))
+        if mask.ndim == 3 and mask.shape == (count * self.num_heads, queries, keys):
+            return F.reshape(mask, (count, self.num_heads, queries, keys))
+        raise ShapeError(
+            f"MultiheadAttention: attn_mask is {mask.type}; expected [{queries}, {keys}] or "
+            f"[{count * self.num_heads}, {queries}, {keys}]"
+        )
+
+    def _attend(self, q: Any, k: Any, v: Any, mask: Any, causal: bool) -> Attended:
+        q, k, v = (self._heads(x) for x in (q, k, v))
+        dropout = self.dropout if self.training else 0.0
+        return attend(q, k, v, mask, dropout, causal, 1 / math.sqrt(self.head_dim))
+
+    def _heads(self, x: Any) -> Any:
+        """[N, length, E] as [N, heads, length, E / heads]."""
+        split = F.reshape(x, (*x.shape[:2], self.num_heads, self.head_dim))
+        return F.transpose(split, (0, 2, 1, 3))
+
+    def extra_repr(self) -> str:
+        return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}"
+
+
+def _normal_row(width: int) -> init.normal:
+    """torch's xavier_normal of (1, 1, width): it counts `width` inputs and outputs each."""
+    return init.normal(0.0, math.sqrt(2 / (2 * width)))
+
+
+def _shared(inputs: list[Any], given: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+    """The inputs, one object where one was given."""
+    query, key, value = inputs
+    if given[1] is given[0]:
+        key = query
+    if given[2] is given[0]:
+        value = query
+    if given[2] is given[1]:
+        value = key
+    return query, key, value
+
+
+def _part(bias: Any, width: int, first: int, last: int) -> Any:
+    return None if bias is None else bias[first * width : last * width]
+
+
+def _extended(mask: Any, added: int) -> Any:
+    """A mask that lets the added keys be looked at."""
+    if mask is None or not added:
+        return mask
+    return F.concatenate([mask, F.zeros((*mask.shape[:-1], added), dtype=mask.dtype)], axis=-1)
+
+
+def _additive(mask: Any, dtype: Any) -> Any:
+    """-inf where a bool mask hides a key, 0 elsewhere."""
+    if mask.dtype.kind == "bool":
+        return F.where(mask, F.asarray(-math.inf, dtype=dtype), F.asarray(0.0, dtype=dtype))
+    return F.astype(mask, dtype)
