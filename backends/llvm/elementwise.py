@@ -56,7 +56,7 @@ def _inner(statement: Statement, kernel: Kernel) -> Statement:
 
 def _block_elements(loop: Loop) -> int:
     """Fewer elements in a block where each folds many; a cache line of them at least."""
-    folded = max(map(_folded_elements, _values(loop.body)), default=1)
+    folded = max(map(_folded_elements, values(loop.body)), default=1)
     return max(_LINE, _BLOCK // max(1, folded) // _LINE * _LINE)
 
 
@@ -122,20 +122,20 @@ def _is_vector(loop: Loop, kernel: Kernel) -> bool:
     return (
         plain
         and bool(stores)
-        and all(_stride(store, loop.var, kernel) == 1 for store in stores)
-        and not any(_folds_neighbours(expr, kernel) for expr in _values(loop.body))
+        and all(stride(store, loop.var, kernel) == 1 for store in stores)
+        and not any(_folds_neighbours(expr, kernel) for expr in values(loop.body))
     )
 
 
 def _folds_neighbours(expr: Expr, kernel: Kernel) -> bool:
     if isinstance(expr, Reduce) and expr.lanes > 1:
         last = expr.axes[-1].name
-        if any(_stride(load, last, kernel) == 1 for part in expr.body for load in loads(part)):
+        if any(stride(load, last, kernel) == 1 for part in expr.body for load in loads(part)):
             return True
     return any(_folds_neighbours(child, kernel) for child in children(expr))
 
 
-def _stride(access: Load | Store, name: str, kernel: Kernel) -> int | None:
+def stride(access: Load | Store, name: str, kernel: Kernel) -> int | None:
     """Elements between neighbours along an index; None where that is not one number."""
     buffer = kernel.by_name.get(access.buffer)
     if buffer is None:
@@ -157,7 +157,7 @@ def loads(expr: Expr) -> Iterator[Load]:
         yield from loads(child)
 
 
-def _values(statements: Sequence[Statement]) -> Iterator[Expr]:
+def values(statements: Sequence[Statement]) -> Iterator[Expr]:
     for statement in statements:
         if isinstance(statement, Let | Store):
             yield statement.value

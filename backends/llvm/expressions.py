@@ -241,8 +241,31 @@ class Expressions:
 
     def _tile_element(self, load: Load) -> Val:
         tile = self.tiles[load.buffer]
+        if self.lanes and load.index and load.index[0] == Variable(self.lanes.variable, int64):
+            return self._transposed(tile)[self._known(load.index[1])]
         row, chunk = self.tile_position(tile, load.index)
         return tile.values[row][chunk]
+
+    def _transposed(self, tile: Tile) -> list[Val]:
+        """The columns of a square tile. Each step swaps one bit of row and lane."""
+        rows = [row[0] for row in tile.values]
+        for distance in (1 << bit for bit in range(tile.width.bit_length() - 1)):
+            for row in range(tile.rows):
+                if not row & distance:
+                    upper, lower = rows[row], rows[row + distance]
+                    rows[row] = self._swap(upper, lower, distance, 0)
+                    rows[row + distance] = self._swap(upper, lower, distance, distance)
+        return rows
+
+    def _swap(self, upper: Val, lower: Val, distance: int, offset: int) -> Val:
+        """Lanes of two rows: those with the bit `distance` come from `lower`."""
+        width = upper.width
+        picks = [
+            (lane & ~distance) + offset + (width if lane & distance else 0) for lane in range(width)
+        ]
+        mask = ", ".join(f"i32 {pick}" for pick in picks)
+        text = f"shufflevector {upper}, {lower}, <{width} x i32> <{mask}>"
+        return self.function.pure(text, upper.type, width, upper, lower)
 
     def tile_position(self, tile: Tile, index: Sequence[Expr]) -> tuple[int, int]:
         """(row, chunk) of an element of a register tile: its indices are known numbers."""

@@ -10,9 +10,9 @@ from graphc.target import Target
 
 from .contraction import tile_contraction
 from .elementwise import vectorise
+from .transposed import tile_transposed
 
 
 def tile(kernel: Kernel, target: Target) -> Kernel:
     """The kernel as this target runs it best."""
-    tiled = tile_contraction(kernel, target)
-    return tiled if tiled is not None else vectorise(kernel)
+    return tile_contraction(kernel, target) or tile_transposed(kernel, target) or vectorise(kernel)

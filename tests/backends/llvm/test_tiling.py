@@ -1,0 +1,91 @@
+"""Tiled kernels against the naive ones they come from: bit for bit, on each vector width."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from graphc import target
+from graphc.backends.llvm.tile import tile
+from graphc.loops.evaluate import run_kernel
+from graphc.loops.parse import parse_kernel
+from tests.backends.llvm.test_emit import run_compiled
+
+TARGETS = [
+    t
+    for t in (target.X86_64_V3, target.X86_64_V4)
+    if target.host().is_x86 and t.vector_bytes <= target.host().vector_bytes
+]
+
+PRODUCT = """
+kernel @product(in b0: f32[{m},{k}], in b1: f32[{k},{n}], in b2: f32[{n}], out b3: f32[{m},{n}]) {{
+  parallel i0 in 0..{m} {{
+    parallel i1 in 0..{n} {{
+      let v1 = b2[i1] * f32(0.5)
+      let v2 = reduce dot [k1 < {k}] lanes=1 (b0[i0, k1], b1[k1, i1])
+      store b3[i0, i1] = v2 + v1
+    }}
+  }}
+}}
+"""
+
+CHANNEL_SUMS = """
+kernel @sums(in b0: f32[3,{c},{h},{w}] order(0,2,3,1), in b1: f32[{c}], out b2: f32[3,{c}]) {{
+  parallel i0 in 0..3 {{
+    parallel i1 in 0..{c} {{
+      let v1 = b1[i1] * f32(0.25)
+      let v2 = reduce sum [r1 < {h}, r2 < {w}] lanes={lanes} (b0[i0, i1, r1, r2] - v1)
+      store b2[i0, i1] = v2
+    }}
+  }}
+}}
+"""
+
+CROSSING = """
+kernel @crossing(in b0: f32[{m},{n}] order(1,0), in b1: f32[{m},{n}], out b2: f32[{m},{n}]) {{
+  parallel i0 in 0..{m} {{
+    parallel i1 in 0..{n} {{
+      let v1 = b0[i0, i1] * f32(2.0)
+      store b2[i0, i1] = v1 + b1[i0, i1]
+    }}
+  }}
+}}
+"""
+
+CASES = {
+    **{
+        f"product {m}x{n}x{k}": PRODUCT.format(m=m, n=n, k=k)
+        for m, n, k in ((13, 70, 9), (7, 64, 5), (1, 33, 4), (30, 5, 3), (6, 80, 300), (48, 112, 2))
+    },
+    **{
+        f"sums {c}x{h}x{w}/{lanes}": CHANNEL_SUMS.format(c=c, h=h, w=w, lanes=lanes)
+        for c, h, w, lanes in ((16, 5, 33, 16), (20, 4, 16, 16), (16, 3, 5, 1), (2, 3, 40, 16))
+    },
+    **{
+        f"crossing {m}x{n}": CROSSING.format(m=m, n=n)
+        for m, n in ((16, 16), (33, 47), (64, 32), (9, 100))
+    },
+}
+
+
+@pytest.mark.parametrize("where", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("text", CASES.values(), ids=CASES)
+def test_tiled_equals_naive(text, where):
+    naive = parse_kernel(text)
+    random = np.random.default_rng(0)
+    arrays = {
+        buffer.name: random.standard_normal(buffer.shape).astype(buffer.dtype.numpy)
+        for buffer in naive.buffers
+    }
+    expected = {name: array.copy() for name, array in arrays.items()}
+    run_kernel(naive, expected)
+    found = run_compiled(tile(naive, where), arrays, where)
+    for buffer in naive.buffers:
+        np.testing.assert_array_equal(found[buffer.name], expected[buffer.name])
+
+
+def test_a_crossing_load_goes_through_a_register_tile():
+    tiled = str(tile(parse_kernel(CROSSING.format(m=33, n=47)), target.X86_64_V4))
+    assert "local tile.0: register f32[16,16]" in tiled
+    assert "store tile.0[tile.q, tile.l] = b0" in tiled
+    assert "tile.0[tile.l, tile.q]" in tiled
