@@ -5,14 +5,12 @@
     grad   (operands...)                    a function's derivatives; pass autodiff expands it
     group  (operands...)                    nodes that run together; made by pass fuse alone
 
-Regions are closed graphs. Reverse mode of scan keeps the carries that each iteration started
-from: the forward loop returns them as a further stack, and a second loop runs backward over it.
+Regions are closed graphs. Reverse mode of scan is in scan_gradient.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,41 +19,19 @@ from graphc.dtypes import DType, bool_, float32, float64, int64
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.ir import Graph, Node, TensorType, Value
 from graphc.ops.build import Builder
-from graphc.ops.define import Differentiator, Sample, define
+from graphc.ops.define import Sample, define
 from graphc.ops.evaluate import evaluate_region
 from graphc.ops.samples import NumpyArray, real, whole
+from graphc.ops.scan_gradient import Loop, loop_of, scan_vjp
 
 # Scan
-
-
-@dataclass(frozen=True)
-class Loop:
-    """How a scan's operands, and its region's inputs and outputs, divide."""
-
-    length: int
-    consts: int
-    carries: int
-    reverse: bool = False
-
-    @property
-    def first_slice(self) -> int:
-        """Position of the first operand that is taken apart along axis 0."""
-        return self.consts + self.carries
-
-    def steps(self) -> range:
-        forward = range(self.length)
-        return forward[::-1] if self.reverse else forward
-
-
-def _loop(attrs: Mapping[str, Any]) -> Loop:
-    return Loop(attrs["length"], attrs["consts"], attrs["carries"], attrs["reverse"])
 
 
 def _infer_scan(
     types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
 ) -> Sequence[TensorType]:
     (body,) = regions
-    loop = _loop(attrs)
+    loop = loop_of(attrs)
     slices = [_slice_type(type, loop) for type in types[loop.first_slice :]]
     _expect_inputs("scan", body, [*types[: loop.first_slice], *slices])
     carries = types[loop.consts : loop.first_slice]
@@ -106,99 +82,6 @@ def _meaning_scan(
         for stack, y in zip(stacks, outputs[carries:], strict=True):
             stack[step] = y
     return (*state, *stacks)
-
-
-def _scan_vjp(b: Any, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-    """A scan in the other direction, of the body's vjp.
-
-    Its carries are the cotangents of the carries and the sums so far of the consts' cotangents;
-    it takes apart the xs, the stacks of the carries and the cotangents of the ys; and it stacks
-    the cotangents of the xs.
-    """
-    loop, (body,) = _loop(node.attrs), node.regions
-    wanted = [
-        position
-        for position, value in enumerate(node.operands)
-        if value.dtype.is_float and (_is_carry(position, loop) or b.wants(value))
-    ]
-    backward = _backward_body(b.differentiate(body, wanted), body, wanted, loop)
-    results = b.emit(
-        "scan",
-        _backward_operands(b, node, loop, cotangents, wanted),
-        {
-            "length": loop.length,
-            "reverse": not loop.reverse,
-            "consts": loop.consts,
-            "carries": sum(position < loop.first_slice for position in wanted),
-        },
-        (backward,),
-    )
-    by_position = dict(zip(_carries_first(wanted, loop), results, strict=True))
-    return [by_position.get(position) for position in range(len(node.operands))]
-
-
-def _is_carry(position: int, loop: Loop) -> bool:
-    return loop.consts <= position < loop.first_slice
-
-
-def _carries_first(wanted: Sequence[int], loop: Loop) -> list[int]:
-    """The wanted positions as the backward loop returns them: carries, consts, slices."""
-    carries = [p for p in wanted if _is_carry(p, loop)]
-    consts = [p for p in wanted if p < loop.consts]
-    return [*carries, *consts, *(p for p in wanted if p >= loop.first_slice)]
-
-
-def _backward_operands(
-    b: Any, node: Node, loop: Loop, cotangents: Sequence[Value | None], wanted: Sequence[int]
-) -> list[Value]:
-    given = [
-        b.zeros(value.type) if cotangent is None else cotangent
-        for value, cotangent in zip(node.results, cotangents, strict=True)
-        if value.dtype.is_float
-    ]
-    carried = sum(value.dtype.is_float for value in node.results[: loop.carries])
-    sums = [b.zeros(node.operands[p].type) for p in wanted if p < loop.consts]
-    xs = node.operands[loop.first_slice :]
-    stacks = _carry_stacks(b, node, loop)
-    return [*node.operands[: loop.consts], *given[:carried], *sums, *xs, *stacks, *given[carried:]]
-
-
-def _carry_stacks(b: Differentiator, node: Node, loop: Loop) -> list[Value]:
-    """The carries that each iteration started from, stacked: further results of the loop."""
-    (body,) = node.regions
-    starts = body.inputs[loop.consts : loop.first_slice]
-    stacked = body.outputs[loop.carries :]
-    missing = tuple(value for value in dict.fromkeys(starts) if value not in stacked)
-    results = node.results
-    if missing:
-        outputs = body.outputs + missing
-        longer = Graph(body.name, body.inputs, body.nodes, outputs)
-        results = b.extend(node, (longer,))
-    position = {value: i for i, value in enumerate(stacked + missing)}
-    return [results[loop.carries + position[value]] for value in starts]
-
-
-def _backward_body(gradient: Graph, body: Graph, wanted: Sequence[int], loop: Loop) -> Graph:
-    """(consts, d carries, sums, xs, carries, d ys) -> (d carries, sums + d consts, d xs)."""
-    b = Builder()
-    inputs = [Value(value.type, value.name) for value in body.inputs]
-    consts, carries = inputs[: loop.consts], inputs[loop.consts : loop.first_slice]
-    d_outputs = [Value(value.type) for value in body.outputs if value.dtype.is_float]
-    carried = sum(value.dtype.is_float for value in body.outputs[: loop.carries])
-    sums = {p: Value(body.inputs[p].type) for p in wanted if p < loop.consts}
-    found = dict(zip(wanted, b.inline(gradient, [*inputs, *d_outputs]), strict=True))
-    for position, so_far in sums.items():
-        found[position] = b.add(so_far, found[position])
-    formal = (
-        *consts,
-        *d_outputs[:carried],
-        *sums.values(),
-        *inputs[loop.first_slice :],
-        *carries,
-        *d_outputs[carried:],
-    )
-    outputs = tuple(found[position] for position in _carries_first(wanted, loop))
-    return Graph(gradient.name, formal, tuple(b.nodes), outputs)
 
 
 # Cond
@@ -363,9 +246,7 @@ def _group_samples() -> list[Sample]:
     return [Sample(arrays, attrs, (product,), differentiable=False)]
 
 
-scan = define(
-    "scan", infer=_infer_scan, meaning=_meaning_scan, vjp=_scan_vjp, samples=_scan_samples
-)
+scan = define("scan", infer=_infer_scan, meaning=_meaning_scan, vjp=scan_vjp, samples=_scan_samples)
 cond = define(
     "cond", infer=_infer_cond, meaning=_meaning_cond, vjp=_cond_vjp, samples=_cond_samples
 )

@@ -73,6 +73,20 @@ class NestContext(LoweringContext, Protocol):
     results: tuple[Buffer, ...]
 
 
+@dataclass(frozen=True)
+class Linearised:
+    """A region and its reverse mode, with the values that cross from one to the other.
+
+    forward    the region; its outputs are followed by the results that the backward reads
+    backward   (saved..., cotangents of the float outputs...) -> cotangents of the wanted inputs
+    saved      inputs and outputs of the forward, those that are inputs first
+    """
+
+    forward: Graph
+    backward: Graph
+    saved: tuple[Value, ...]
+
+
 class Differentiator(Emitter, Protocol):
     """What a `vjp` is given: the builder of the autodiff pass, for the rules that need more.
 
@@ -89,6 +103,13 @@ class Differentiator(Emitter, Protocol):
         The result takes the region's inputs, then a cotangent for each of its outputs of a float
         type, in order, and returns a cotangent for each input in `wanted` (positions of float
         inputs), zeros where no output depends on it.
+        """
+        ...
+
+    def linearise(self, region: Graph, wanted: Sequence[int], held: Sequence[int]) -> Linearised:
+        """As `differentiate`, but with results of the forward handed to the backward.
+
+        `held` are the positions of the inputs that the backward has at no cost.
         """
         ...
 

@@ -28,24 +28,30 @@ from graphc.passes.reverse import reverse
 
 @dataclass(frozen=True)
 class Autodiff(Pass):
-    """Expand every `grad` node by reverse mode, innermost first, regions included."""
+    """Expand every `grad` node by reverse mode, innermost first, regions included.
+
+    recompute   the backward of a loop computes the iterations again from the carries that they
+                started from, instead of reading results that the forward kept
+    """
 
     name: ClassVar[str] = "autodiff"
 
+    recompute: bool = False
+
     def run(self, graph: Graph) -> Graph:
-        return expand(graph)
+        return expand(graph, self.recompute)
 
 
-def expand(graph: Graph) -> Graph:
+def expand(graph: Graph, recompute: bool = False) -> Graph:
     """The graph without `grad` nodes; the same object where there are none."""
     if not _has_gradients(graph):
         return graph
     nodes: list[Node] = []
     values: dict[Value, Value] = {}
     for node in graph.nodes:
-        current = _over(node, values)
+        current = _over(node, values, recompute)
         if current.op == "grad":
-            values.update(zip(node.results, _expand_node(current, nodes), strict=True))
+            values.update(zip(node.results, _expand_node(current, nodes, recompute), strict=True))
         else:
             nodes.append(current)
     return replace(
@@ -63,20 +69,20 @@ def _has_gradients(graph: Graph) -> bool:
     )
 
 
-def _over(node: Node, values: dict[Value, Value]) -> Node:
+def _over(node: Node, values: dict[Value, Value], recompute: bool) -> Node:
     """The node over the new graph's values, with expanded regions."""
     return replace(
         node,
         operands=tuple(values.get(value, value) for value in node.operands),
-        regions=tuple(expand(region) for region in node.regions),
+        regions=tuple(expand(region, recompute) for region in node.regions),
     )
 
 
-def _expand_node(node: Node, nodes: list[Node]) -> tuple[Value, ...]:
+def _expand_node(node: Node, nodes: list[Node], recompute: bool) -> tuple[Value, ...]:
     """Append the function's forward and backward; the results of the `grad` node."""
     (function,) = node.regions
     _check_scalar(function, node)
-    both = reverse(function, node.attrs["argnums"], seeded=(0,))
+    both = reverse(function, node.attrs["argnums"], (0,), recompute)
     both = replace(both, nodes=live_nodes(both.nodes, both.outputs))
     builder = Builder(node.source)
     seed = builder.array(np.ones((), function.outputs[0].dtype.numpy))

@@ -15,6 +15,7 @@ from graphc.passes.fuse import Fuse
 from graphc.passes.recognise import Recognise
 from graphc.passes.simplify import Simplify
 from graphc.passes.split_reductions import SplitReductions
+from graphc.passes.split_scan import SplitScan
 
 _KINDS: tuple[type[Pass], ...] = (
     Autodiff,
@@ -27,6 +28,7 @@ _KINDS: tuple[type[Pass], ...] = (
     Recognise,
     Simplify,
     SplitReductions,
+    SplitScan,
 )
 
 PASSES: Mapping[str, type[Pass]] = {kind.name: kind for kind in _KINDS}

@@ -15,15 +15,17 @@ from dataclasses import replace
 from graphc.errors import ArgumentError, VerifyError
 from graphc.ir import Graph, Node, Value
 from graphc.ops.build import Builder
-from graphc.ops.define import get
+from graphc.ops.define import Linearised, get
 from graphc.passes.clone import live_nodes
+from graphc.passes.linearise import linearise
 
 
 class GradientBuilder(Builder):
     """The `Differentiator` that vjp rules write through: it knows what is differentiated."""
 
-    def __init__(self, source: tuple[str, ...] = ()) -> None:
+    def __init__(self, source: tuple[str, ...] = (), recompute: bool = False) -> None:
         super().__init__(source)
+        self.recompute = recompute  # in loops: nothing is kept but what an iteration starts from
         self.active: set[Value] = set()
 
     def wants(self, value: Value) -> bool:
@@ -37,23 +39,36 @@ class GradientBuilder(Builder):
         at the positions `wanted`, which must be of float type; zeros where no output depends on
         one. What the backward needs of the forward is computed again inside.
         """
-        seeded = [i for i, value in enumerate(region.outputs) if value.dtype.is_float]
-        forward_and_back = reverse(region, wanted, seeded)
+        forward_and_back = self._both(region, wanted)
         back = forward_and_back.outputs[len(region.outputs) :]
         nodes = live_nodes(forward_and_back.nodes, back)
         return Graph(f"{region.name}.vjp", forward_and_back.inputs, nodes, back)
 
+    def linearise(self, region: Graph, wanted: Sequence[int], held: Sequence[int]) -> Linearised:
+        """The region with results for its reverse, and the reverse of a region that reads them."""
+        both = self._both(region, wanted)
+        at_hand = {region.inputs[position] for position in held}
+        sizes = len(region.inputs), len(region.outputs)
+        return linearise(both, *sizes, at_hand, keep=not self.recompute)
 
-def reverse(region: Graph, wanted: Sequence[int], seeded: Sequence[int]) -> Graph:
+    def _both(self, region: Graph, wanted: Sequence[int]) -> Graph:
+        seeded = [i for i, value in enumerate(region.outputs) if value.dtype.is_float]
+        return reverse(region, wanted, seeded, self.recompute)
+
+
+def reverse(
+    region: Graph, wanted: Sequence[int], seeded: Sequence[int], recompute: bool = False
+) -> Graph:
     """A closed graph of the region's forward and its backward.
 
     Takes (inputs…, cotangents of the outputs at `seeded`…), gives (outputs…, cotangents of the
-    inputs at `wanted`…).
+    inputs at `wanted`…). `recompute`: loops keep only the carries that each iteration started
+    from, and their backward computes the rest again.
 
     Raises ArgumentError for a wanted input that is not of float type, and for an operator on
     the way that has no derivative, with the line of the model.
     """
-    builder = GradientBuilder()
+    builder = GradientBuilder(recompute=recompute)
     targets = [region.inputs[position] for position in wanted]
     _check_differentiable(region, targets)
     builder.active.update(targets)

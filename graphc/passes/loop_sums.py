@@ -1,0 +1,121 @@
+"""Carries of a loop that only sum up, and their totals after the loop.
+
+body   %dw' = add(%dw, %e)       %dw is read by this addition alone
+total  %dw0 plus the sum of the stack of %e; of a product: one product, time part of its inner
+       dimension
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from graphc.ir import Graph, Node, Value
+from graphc.passes.batching import Batch
+
+_THROUGH = ("transpose", "reshape")  # the total of a view is the view of the total
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A carry that is its start plus the terms of all iterations.
+
+    chain   the additions, the last one first
+    roots   the products and sums that the terms are, seen through views
+    """
+
+    carry: Value
+    terms: tuple[Value, ...]
+    chain: tuple[Node, ...]
+    roots: tuple[Node, ...]
+
+
+def find_sums(body: Graph, carries: Sequence[Value], is_root: Callable[[Node], bool]) -> list[Sum]:
+    """The carries that only sum up terms whose roots `is_root` accepts."""
+    found = (_sum_of(body, *pair) for pair in zip(carries, body.outputs, strict=False))
+    return [s for s in found if s is not None and all(map(is_root, s.roots))]
+
+
+def _sum_of(body: Graph, carry: Value, output: Value) -> Sum | None:
+    """Follow additions from the new value back to the old one, each read once."""
+    terms: list[Value] = []
+    chain: list[Node] = []
+    value = output
+    while value is not carry:
+        node = body.producers.get(value)
+        if node is None or node.op != "add" or not _is_read_once(body, value, output):
+            return None
+        onward = [v for v in node.operands if _leads_to(body, v, carry)]
+        if len(onward) != 1 or not value.dtype.is_float:
+            return None
+        (value,) = onward
+        terms += [v for v in node.operands if v is not value]
+        chain.append(node)
+    roots = [_root(body, term) for term in terms]
+    if not chain or None in roots or not _is_read_once(body, carry, output):
+        return None
+    return Sum(carry, tuple(terms), tuple(chain), tuple(node for node in roots if node))
+
+
+def _is_read_once(body: Graph, value: Value, output: Value) -> bool:
+    """Read by one node, or by none and given out once."""
+    given = sum(v is value for v in body.outputs)
+    readers = body.users.get(value, ())
+    if value is output:
+        return given == 1 and not readers
+    return not given and len(readers) == 1
+
+
+def _leads_to(body: Graph, value: Value, carry: Value) -> bool:
+    while value is not carry:
+        node = body.producers.get(value)
+        if node is None or node.op != "add":
+            return False
+        if carry in node.operands:
+            return True
+        inner = [v for v in node.operands if _leads_to(body, v, carry)]
+        return bool(inner)
+    return True
+
+
+def _root(body: Graph, term: Value) -> Node | None:
+    node = body.producers.get(term)
+    while node is not None and node.op in _THROUGH:
+        node = body.producers.get(node.operands[0])
+    return node
+
+
+def total_of(batch: Batch, term: Value) -> Value:
+    """The sum of a term over all iterations."""
+    node = batch.producers.get(term)
+    b = batch.builder
+    if node is not None and node.op in _THROUGH:
+        inner = total_of(batch, node.operands[0])
+        b.source = node.source
+        (result,) = b.emit(node.op, (inner,), node.attrs)
+        return result
+    if node is not None and node.op == "matmul":
+        return _total_product(batch, node)
+    if node is not None and node.op == "sum":
+        return _total_sum(batch, node)
+    stack = batch.stack(term)
+    return b.sum(stack, (0,))
+
+
+def _total_product(batch: Batch, node: Node) -> Value:
+    """The sum of a[M, K] b[K, N] over time is one product with T K in between."""
+    left, right = (batch.stack(value) for value in node.operands)
+    b = batch.builder
+    b.source = node.source
+    if left.type.rank != 3 or right.type.rank != 3:
+        return b.sum(batch.stack(node.result), (0,))
+    length, rows, inner = left.shape
+    flat = b.reshape(b.transpose(left, (1, 0, 2)), (rows, length * inner))
+    return b.matmul(flat, b.reshape(right, (length * inner, right.shape[2])))
+
+
+def _total_sum(batch: Batch, node: Node) -> Value:
+    stack = batch.stack(node.operands[0])
+    batch.builder.source = node.source
+    axes = (0, *(axis + 1 for axis in node.attrs["axes"]))
+    return batch.builder.sum(stack, axes)
