@@ -19,6 +19,7 @@ from graphc.passes.fuse import Fuse
 from graphc.passes.recognise import Recognise
 from graphc.passes.simplify import Simplify
 from graphc.passes.split_reductions import SplitReductions
+from graphc.passes.split_scan import SplitScan
 
 DIFFERENTIATE: Pipeline = (
     Simplify(),  # before recognise: it looks for simplified forms
@@ -33,6 +34,7 @@ OPTIMIZE: Pipeline = (
     Simplify(differentiated=True),
     Fold(),
     Decompose(lacking="lowering"),  # after the rules on composites, before those on their parts
+    SplitScan(),  # before split_reductions: it makes products that are long
     SplitReductions(),  # after composites are opened, which have reductions inside
     Simplify(differentiated=True),
     Cse(),  # the forward and the backward halves of a composite share their statistics
