@@ -8,6 +8,7 @@ from typing import Any
 
 from graphc.errors import ArgumentError
 from graphc.frontends.train.metrics import accuracy
+from graphc.frontends.train.protocol import ModelFunction
 from graphc.frontends.train.trainer import Trainer
 
 
@@ -16,8 +17,7 @@ def train(options: argparse.Namespace, step: Any, training: Any, test: Any, epoc
     out = _folder(options)
     memory = step.program.memory
     print(f"memory  peak {memory.peak_bytes} bytes, arena {memory.arena_bytes} bytes")
-    metrics = (accuracy,) if test is not None else ()
-    trainer = Trainer(step, out, metrics)
+    trainer = Trainer(step, out, _metrics(step, test))
     history = trainer.fit(training, epochs, validation=test, resume=options.resume)
     print(f"saved   {out}")
     print(_final(history, trainer, test))
@@ -27,7 +27,15 @@ def _final(history: Any, trainer: Any, test: Any) -> str:
     if test is None:
         return f"train loss {history[-1]['loss']:.4f}" if history else "train loss nan"
     result = trainer.evaluate(test)
-    return f"test accuracy {result['accuracy']:.4f}"
+    name = "accuracy" if "accuracy" in result else "loss"
+    return f"test {name} {result[name]:.4f}"
+
+
+def _metrics(step: Any, test: Any) -> tuple[ModelFunction, ...]:
+    """Accuracy where there is one class for each example."""
+    specs = step.batch_specs
+    classes = len(specs) == 2 and len(specs[1].shape) == 1
+    return (accuracy,) if test is not None and classes else ()
 
 
 def _folder(options: argparse.Namespace) -> Path:

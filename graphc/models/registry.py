@@ -37,6 +37,12 @@ MODELS: Mapping[str, ReadyModel] = {
     "resnet20": ReadyModel(
         "graphc.models.resnet20", 20, "ResNet-20 with batch norm, SGD, cosine; digits or CIFAR"
     ),
+    "gpt": ReadyModel(
+        "graphc.models.gpt", 2, "nanoGPT for characters, AdamW, cosine; Shakespeare or a text"
+    ),
+    "seq2seq": ReadyModel(
+        "graphc.models.seq2seq", 6, "Transformer that translates; made phrases or Multi30k"
+    ),
 }
 
 

@@ -1,0 +1,159 @@
+"""A GPT in nanoGPT's layout: pre-norm decoder blocks, learned positions, tied embeddings.
+
+Radford et al., Language models are unsupervised multitask learners, 2019; parameter names and
+initial weights are those of github.com/karpathy/nanoGPT.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import graphc.functional as F
+from graphc import data as datasets
+from graphc import nn, optim
+from graphc.frontends.tracing import Spec
+from graphc.frontends.train.step import TrainStep
+
+EPOCHS = 2
+# The characters of tiny Shakespeare, in order: those of the embedded part are some of them.
+CHARACTERS = "\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+EMBEDDED = Path(__file__).parent / "shakespeare" / "text.txt.gz"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a GPT is made of; the defaults are nanoGPT's for characters."""
+
+    vocabulary: int = len(CHARACTERS)
+    context: int = 256
+    layers: int = 6
+    heads: int = 6
+    width: int = 384
+    dropout: float = 0.0
+    bias: bool = False
+
+
+class SelfAttention(nn.Module):
+    """Causal attention in heads; the projections to query, key and value are one product."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.c_attn = nn.Linear(sizes.width, 3 * sizes.width, bias=sizes.bias)
+        self.c_proj = nn.Linear(sizes.width, sizes.width, bias=sizes.bias)
+        self.resid_dropout = nn.Dropout(sizes.dropout)
+
+    def forward(self, x: Any) -> Any:
+        count, length, width = x.shape
+        heads = (count, length, self.sizes.heads, width // self.sizes.heads)
+        q, k, v = (
+            part.reshape(heads).transpose((0, 2, 1, 3))
+            for part in F.split(self.c_attn(x), 3, axis=-1)
+        )
+        dropout = self.sizes.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+        y = y.transpose((0, 2, 1, 3)).reshape((count, length, width))
+        return self.resid_dropout(self.c_proj(y))
+
+
+class FeedForward(nn.Module):
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(sizes.width, 4 * sizes.width, bias=sizes.bias)
+        self.c_proj = nn.Linear(4 * sizes.width, sizes.width, bias=sizes.bias)
+        self.dropout = nn.Dropout(sizes.dropout)
+
+    def forward(self, x: Any) -> Any:
+        return self.dropout(self.c_proj(F.gelu(self.c_fc(x))))
+
+
+class Block(nn.Module):
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(sizes.width, bias=sizes.bias)
+        self.attn = SelfAttention(sizes)
+        self.ln_2 = nn.LayerNorm(sizes.width, bias=sizes.bias)
+        self.mlp = FeedForward(sizes)
+
+    def forward(self, x: Any) -> Any:
+        x = x + self.attn(self.ln_1(x))
+        return x + self.mlp(self.ln_2(x))
+
+
+class GPT(nn.Module):
+    """Characters i32[N, T] -> scores[N, T, vocabulary] of the character that follows each."""
+
+    def __init__(self, sizes: Sizes | None = None) -> None:
+        super().__init__()
+        sizes = sizes or Sizes()
+        self.sizes = sizes
+        self.transformer = nn.ModuleDict(
+            {
+                "wte": nn.Embedding(sizes.vocabulary, sizes.width),
+                "wpe": nn.Embedding(sizes.context, sizes.width),
+                "drop": nn.Dropout(sizes.dropout),
+                "h": nn.ModuleList(Block(sizes) for _ in range(sizes.layers)),
+                "ln_f": nn.LayerNorm(sizes.width, bias=sizes.bias),
+            }
+        )
+        self.lm_head = nn.Linear(sizes.width, sizes.vocabulary, bias=False)
+        self._start_weights()
+        self.lm_head.weight = self.transformer["wte"].weight
+
+    def _start_weights(self) -> None:
+        """Normal(0.02), what is added to the residual less by the number of additions."""
+        for name, module in self.named_modules():
+            if not isinstance(module, nn.Linear | nn.Embedding):
+                continue
+            small = name.endswith("c_proj")
+            deviation = 0.02 / math.sqrt(2 * self.sizes.layers) if small else 0.02
+            drawn = nn.init.normal(0.0, deviation)
+            module.weight = nn.Parameter(module.weight.shape, drawn)
+            if self.sizes.bias and isinstance(module, nn.Linear) and name != "lm_head":
+                module.bias = nn.Parameter(module.bias.shape, nn.init.zeros)
+
+    def forward(self, characters: Any) -> Any:
+        parts = self.transformer
+        positions = parts["wpe"].weight[: characters.shape[1]]
+        x = parts["drop"](parts["wte"](characters) + positions)
+        for block in parts["h"].children():
+            x = block(x)
+        return self.lm_head(parts["ln_f"](x))
+
+
+def next_character(model: Any, text: Any, following: Any) -> Any:
+    """Mean cross entropy of every position's next character."""
+    scores = model(text)
+    return F.cross_entropy(scores.reshape((-1, scores.shape[-1])), following.reshape((-1,)))
+
+
+def optimizer(steps: int, rate: float = 1e-3) -> optim.AdamW:
+    """nanoGPT's AdamW: matrices decay, the rate rises for 100 steps and falls along a cosine."""
+    warmup = min(100, steps // 10)
+    schedule = optim.schedules.cosine(rate, steps, warmup_steps=warmup, minimum=rate / 10)
+    matrices = (lambda name, parameter: len(parameter.shape) > 1, {"weight_decay": 0.1})
+    return optim.AdamW(
+        lr=schedule, betas=(0.9, 0.99), weight_decay=0.0, groups=[matrices], clip_norm=1.0
+    )
+
+
+def make(
+    data: str | None = None, batch_size: int = 8, epochs: int = EPOCHS, sizes: Sizes | None = None
+) -> tuple[TrainStep, Any, Any]:
+    """(step, training loader, test loader) on the embedded Shakespeare, or on a text at `data`."""
+    sizes = sizes or Sizes()
+    known = CHARACTERS if data is None else None
+    train, test = (
+        datasets.text(data or EMBEDDED, sizes.context, part, 0.9, sizes.context, known)
+        for part in (True, False)
+    )
+    if len(train.vocabulary) > sizes.vocabulary:
+        sizes = replace(sizes, vocabulary=len(train.vocabulary))
+    batch = Spec((batch_size, sizes.context), "i32")
+    steps = max(1, epochs * (len(train) // batch_size))
+    step = TrainStep(GPT(sizes), next_character, optimizer(steps), batch, batch)
+    loaders = datasets.Loader(train, batch_size), datasets.Loader(test, batch_size, shuffle=False)
+    return step, *loaders
