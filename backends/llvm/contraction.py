@@ -2,18 +2,22 @@
 
     parallel rows, columns:  let v = reduce dot (k...) a * b; lets; stores
     =>
-    parallel work: tile = 0
-                   for k...: contract tile[row, column] += a * b
-                   unroll row: vector column: lets; stores, v read from the tile
+    serial k.block:                                    where a sum is long
+        parallel work (column block, rows):
+            panel = b of this block                    where its rows lie far apart
+            serial row block:
+                tile = 0, or what the last k block left in the result
+                for k...: contract tile[row, column] += a * b
+                unroll row: vector column: lets; stores, v read from the tile
 
-Vectors run along the column, the result's fastest index, which only b reads, with neighbours in
-memory. Rows are the one index, read by a alone and by no condition, that is cut in tiles. Products
-are added in the order of k with one fma each, so tiles of any size give the same bits.
+Products are added in the order of k with one fma each, so tiles and blocks of any size give the
+same bits. A k block needs no barrier: each thread meets its own tiles again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from graphc.loops import (
@@ -26,7 +30,6 @@ from graphc.loops import (
     Load,
     Local,
     Loop,
-    Reduce,
     Statement,
     Store,
     When,
@@ -34,66 +37,66 @@ from graphc.loops import (
     const,
     floordiv,
     index,
+    less,
     load,
     mod,
     mul,
+    sub,
     variable,
 )
-from graphc.loops.affine import affine, free_variables
+from graphc.loops.affine import free_variables
+from graphc.loops.build import call
 from graphc.loops.clamp import clamp, conjuncts
-from graphc.loops.expressions import Literal, children
 from graphc.loops.intervals import Interval
 from graphc.loops.simplify import always_holds, simplify_kernel
 from graphc.loops.substitute import substitute
 from graphc.target import Target
 
-from .elementwise import substituted
+from .contraction_nest import Nest, extent_of, take_apart
+from .elementwise import stride, substituted
 
-_ROW, _COLUMN, _TILE = "tile.row", "tile.column", "tile"
+_ROW, _COLUMN, _TILE, _PANEL = "tile.row", "tile.column", "tile", "panel"
+_CHUNK = "k.block"
 
-
-@dataclass(frozen=True)
-class _Nest:
-    """A naive contraction kernel taken apart."""
-
-    loops: tuple[Loop, ...]
-    name: str
-    reduce: Reduce
-    rest: tuple[Statement, ...]
-
-    def extent(self, name: str) -> int:
-        return next(_count(loop) for loop in self.loops if loop.var == name)
+# Accumulators that hide the latency of two fused multiply-adds a cycle.
+_ENOUGH = 10
+# Rows that make up for copying a panel: the copy is then a few percent of the products.
+_ROWS_FOR_PANEL = 64
+# Work items to share out among threads, where there are rows enough.
+_ITEMS = 16
 
 
 def tile_contraction(kernel: Kernel, target: Target) -> Kernel | None:
     """The tiled kernel, or None where this form does not fit."""
-    nest = _take_apart(kernel)
+    nest = take_apart(kernel)
     if nest is None:
         return None
-    column = nest.loops[-1].var
-    a, b = nest.reduce.body
-    if not _is_column(nest, column, a, b, kernel):
-        return None
-    pieces = _without_border(kernel, nest, column)
+    pieces = _without_border(kernel, nest)
     if len(pieces) > 1:
         tiled = [tile_contraction(piece, target) or piece for piece in pieces]
         return replace(kernel, body=tuple(s for piece in tiled for s in piece.body))
-    row = _choose_row(nest, column, a, b)
-    return None if row is None else _tiled(kernel, nest, row, column, target)
+    if not nest.rows():
+        return None
+    plan = _Plan(kernel, nest, target)
+    body = [plan.piece(tile, *counts) for tile, *counts in plan.tiles()]
+    return replace(kernel, body=tuple(body))
 
 
-def _without_border(kernel: Kernel, nest: _Nest, column: str) -> list[Kernel]:
+# Borders
+
+
+def _without_border(kernel: Kernel, nest: Nest) -> list[Kernel]:
     """The kernel cut along one index so that conditions on it hold throughout the widest piece.
 
     Rows of a tile must share their conditions. Along the padded width of an image they do,
     except at the two borders, which become pieces of their own.
     """
-    read_by_b = free_variables(nest.reduce.body[1])
+    read_by_b = free_variables(nest.dot.body[1])
     for loop in reversed(nest.loops):
-        name, extent = loop.var, _count(loop)
-        where = nest.reduce.where
+        name, extent = loop.var, extent_of(loop)
+        where = nest.dot.where
         usable = where is not None and name in free_variables(where)
-        if not usable or name == column or extent < 8 or name in read_by_b:
+        if not usable or name == nest.column or extent < 8 or name in read_by_b:
             continue
         reach = next((r for r in range(1, 4) if _holds(nest, name, r, extent - r)), 0)
         if reach:
@@ -102,137 +105,66 @@ def _without_border(kernel: Kernel, nest: _Nest, column: str) -> list[Kernel]:
     return [kernel]
 
 
-def _holds(nest: _Nest, name: str, lower: int, upper: int) -> bool:
+def _holds(nest: Nest, name: str, lower: int, upper: int) -> bool:
     """Whether no condition on the index is left where it runs from `lower` to `upper`."""
-    ranges = {loop.var: Interval(0, _count(loop) - 1) for loop in nest.loops}
-    ranges |= {axis.name: Interval(0, axis.extent - 1) for axis in nest.reduce.axes}
+    ranges = {loop.var: Interval(0, extent_of(loop) - 1) for loop in nest.loops}
+    ranges |= {axis.name: Interval(0, axis.extent - 1) for axis in nest.dot.axes}
     ranges[name] = Interval(lower, upper - 1)
-    conditions = [c for c in conjuncts(nest.reduce.where) if name in free_variables(c)]
+    conditions = [c for c in conjuncts(nest.dot.where) if name in free_variables(c)]
     return all(always_holds(condition, ranges) for condition in conditions)
 
 
-def _piece(kernel: Kernel, nest: _Nest, name: str, lower: int, upper: int) -> Kernel:
+def _piece(kernel: Kernel, nest: Nest, name: str, lower: int, upper: int) -> Kernel:
     """The kernel for part of an index's range."""
-    body: tuple[Statement, ...] = (Let(nest.name, nest.reduce), *nest.rest)
+    body = _innermost(kernel.body)
     body = tuple(substituted(s, {name: add(variable(name), lower)}) for s in body)
     for loop in reversed(nest.loops):
-        count = upper - lower if loop.var == name else _count(loop)
+        count = upper - lower if loop.var == name else extent_of(loop)
         body = (Loop("parallel", loop.var, index(0), index(count), body),)
     return simplify_kernel(replace(kernel, body=body))
 
 
-def _take_apart(kernel: Kernel) -> _Nest | None:
-    loops: list[Loop] = []
-    body: Sequence[Statement] = kernel.body
-    while len(body) == 1 and isinstance(body[0], Loop) and body[0].kind == "parallel":
-        loops.append(body[0])
+def _innermost(body: Sequence[Statement]) -> tuple[Statement, ...]:
+    while len(body) == 1 and isinstance(body[0], Loop):
         body = body[0].body
-    folds = [s for s in body if isinstance(s, Let) and isinstance(s.value, Reduce)]
-    if not loops or len(folds) != 1:
-        return None
-    reduce, rest = folds[0].value, tuple(s for s in body if s is not folds[0])
-    if not isinstance(reduce, Reduce) or reduce.combine != "dot" or not reduce.dtype.is_float:
-        return None
-    if not all(isinstance(s, Let | Store) and not _has_reduce(s.value) for s in rest):
-        return None
-    before = {s.name for s in body[: body.index(folds[0])] if isinstance(s, Let)}
-    if before & free_variables(reduce):
-        return None
-    return _Nest(tuple(loops), folds[0].name, reduce, rest)
+    return tuple(body)
 
 
-def _has_reduce(expr: Expr) -> bool:
-    return isinstance(expr, Reduce) or any(map(_has_reduce, children(expr)))
+# Tiles
 
 
-def _count(loop: Loop) -> int:
-    if isinstance(loop.lower, Literal) and isinstance(loop.upper, Literal):
-        return int(loop.upper.value) - int(loop.lower.value)
-    return 0
+@dataclass(frozen=True)
+class _Rows:
+    """The indexes that the rows of a tile run over, the first in blocks, the others whole.
 
-
-def _is_column(nest: _Nest, name: str, a: Expr, b: Expr, kernel: Kernel) -> bool:
-    """Only b depends on the column, and its neighbours lie side by side, in all stores too."""
-    where = nest.reduce.where
-    if name in free_variables(a) or (where is not None and name in free_variables(where)):
-        return False
-    if not isinstance(b, Load) or b.guard is not None or _stride(b, name, kernel) != 1:
-        return False
-    stores = [s for s in nest.rest if isinstance(s, Store)]
-    return all(_stride(store, name, kernel) == 1 for store in stores)
-
-
-def _stride(access: Load | Store, name: str, kernel: Kernel) -> int | None:
-    total = 0
-    for expr, stride in zip(access.index, kernel.by_name[access.buffer].strides, strict=True):
-        form = affine(expr)
-        if form is None or form.hides(name):
-            return None
-        total += stride * form.coefficient(name)
-    return total
-
-
-def _choose_row(nest: _Nest, column: str, a: Expr, b: Expr) -> str | None:
-    """The widest index that only a reads and no condition does; the fastest of equals."""
-    conditions = set() if nest.reduce.where is None else free_variables(nest.reduce.where)
-    blocked = {column} | free_variables(b) | conditions
-    names = [loop.var for loop in nest.loops if loop.var not in blocked]
-    names = [name for name in names if name in free_variables(a)]
-    if not names:
-        return None
-    full = [name for name in names if nest.extent(name) >= 8]
-    return full[-1] if full else max(names, key=nest.extent)
-
-
-def _tiled(kernel: Kernel, nest: _Nest, row: str, column: str, target: Target) -> Kernel:
-    width = max(1, target.vector_bytes // nest.reduce.dtype.itemsize)
-    rows, columns = nest.extent(row), nest.extent(column)
-    body: list[Statement] = []
-    for first_column, column_tiles, wide in _cut(columns, width, rows, target):
-        most = _most_rows(-(-wide // width), target)
-        for first_row, row_tiles, high in _balanced(rows, most):
-            tile = _Tile(row, column, high, wide, first_row, first_column)
-            body.append(_work(kernel, nest, tile, row_tiles, column_tiles, target))
-    return replace(kernel, body=tuple(body))
-
-
-def _most_rows(vectors: int, target: Target) -> int:
-    """Rows whose accumulators fit in registers beside one row of b, an element of a and, without
-    fma, a product."""
-    spare = target.registers - vectors - (1 if target.fma else 2)
-    return max(1, spare // vectors)
-
-
-def _cut(columns: int, width: int, rows: int, target: Target) -> list[tuple[int, int, int]]:
-    """(first, number of tiles, columns of each): tiles of up to four vectors, nearly equal.
-
-    Wider tiles load fewer elements of a for each product; but a few rows must fit beside them.
+    A row number counts over the first, then the others, then the positions of the window.
     """
-    most = next((v for v in (4, 3, 2) if _most_rows(v, target) >= min(6, rows)), 1)
-    tiles = []
-    for first, count, vectors in _balanced(-(-columns // width), most):
-        wide = vectors * width
-        rest = columns - (first + (count - 1) * vectors) * width
-        if rest < wide:
-            tiles += [(first * width, count - 1, wide)] * (count > 1)
-            tiles.append((columns - rest, 1, rest))
-        else:
-            tiles.append((first * width, count, wide))
-    return tiles
 
+    names: tuple[str, ...]
+    others: tuple[int, ...]
+    window: tuple[Axis, ...]
 
-def _balanced(extent: int, most: int) -> list[tuple[int, int, int]]:
-    """Tiles of nearly equal size: a short last one would run at the latency of its few sums."""
-    tiles = -(-extent // most)
-    small, larger = divmod(extent, tiles)
-    cut = [(0, larger, small + 1)] * bool(larger)
-    return cut + [(larger * (small + 1), tiles - larger, small)] * bool(tiles - larger)
+    @property
+    def step(self) -> int:
+        """Tile rows for each value of the first index."""
+        return math.prod(self.others) * math.prod(axis.extent for axis in self.window)
+
+    def place(self, row: Expr, first: Expr) -> dict[str, Expr]:
+        """Each index at a row number of the tile whose first index starts at `first`."""
+        found: dict[str, Expr] = {}
+        extents = [*self.others, *(axis.extent for axis in self.window)]
+        names = [*self.names[1:], *(axis.name for axis in self.window)]
+        for name, extent in zip(reversed(names), reversed(extents), strict=True):
+            found[name] = mod(row, extent)
+            row = floordiv(row, extent)
+        found[self.names[0]] = add(first, row)
+        return found
 
 
 @dataclass(frozen=True)
 class _Tile:
-    row: str
-    column: str
+    """`high` values of the first row index by `wide` columns; where its blocks start."""
+
     high: int
     wide: int
     first_row: int
@@ -247,80 +179,303 @@ class _Tile:
         return add(mul(variable("column.block"), self.wide), self.first_column)
 
 
-def _work(
-    kernel: Kernel, nest: _Nest, tile: _Tile, row_tiles: int, column_tiles: int, target: Target
-) -> Statement:
-    """The loops over tiles of one size. The widest loop is shared out among threads."""
-    local = Buffer(_TILE, (tile.high, tile.wide), nest.reduce.dtype, space="register")
-    body: tuple[Statement, ...] = (Local(local), _clear(local), *_products(nest, tile))
-    body += (_finish(nest, tile, local),)
-    loops = [(loop.var, _count(loop)) for loop in nest.loops[:-1] if loop.var != tile.row]
-    loops += [("row.block", row_tiles), ("column.block", column_tiles)]
-    if _panel_bytes(nest, tile) * column_tiles > target.l2_bytes // 2:
-        loops.insert(0, loops.pop())
-    names = [name for name, count in loops if count > 1]
-    fixed = {name: index(0) for name, count in loops if count == 1}
-    body = tuple(substituted(s, fixed) for s in body)
-    return _shared_out(names, dict(loops), body)
+class _Plan:
+    """How one contraction is cut, and the statements that follow."""
+
+    def __init__(self, kernel: Kernel, nest: Nest, target: Target) -> None:
+        self.kernel = kernel
+        self.nest = nest
+        self.target = target
+        self.width = max(1, target.vector_bytes // nest.dot.dtype.itemsize)
+        self.columns = nest.extent(nest.column)
+        self.vectors = self._choose_vectors()
+        self.rows = self._choose_rows(self.vectors)
+
+    # Shape of the tiles
+
+    def _most_rows(self, vectors: int) -> int:
+        """Rows whose accumulators fit in registers beside one row of b, an element of a and,
+        without fma, a product."""
+        spare = self.target.registers - vectors - (1 if self.target.fma else 2)
+        return max(1, spare // vectors)
+
+    def _choose_vectors(self) -> int:
+        """Vectors side by side in a tile: the most products for each load, latency hidden."""
+        needed = -(-self.columns // self.width)
+
+        def score(most: int) -> float:
+            vectors = -(-needed // -(-needed // most))
+            high = self._rows_used(vectors)
+            sums = high * vectors
+            return min(1, sums / _ENOUGH) * sums / (high + vectors)
+
+        return max((v for v in (4, 3, 2, 6, 8, 1) if v <= needed or v == 1), key=score)
+
+    def _rows_used(self, vectors: int) -> int:
+        """Rows of a tile of so many vectors."""
+        rows = self._choose_rows(vectors)
+        first = self.nest.extent(rows.names[0])
+        return rows.step * max(1, min(first, self._most_rows(vectors) // rows.step))
+
+    def _choose_rows(self, vectors: int) -> _Rows:
+        """The fastest wide index, or the widest with others whole where registers are left."""
+        nest, window = self.nest, self.nest.window
+        names = nest.rows()
+        wide = [name for name in names if nest.extent(name) >= 8]
+        first = wide[-1] if wide else max(names, key=nest.extent)
+        chosen, left = [first], self._most_rows(vectors) // nest.window_size
+        left //= nest.extent(first)
+        for name in sorted(set(names) - {first}, key=lambda n: (-nest.extent(n), names.index(n))):
+            if nest.extent(name) <= left:
+                chosen.append(name)
+                left //= nest.extent(name)
+        others = tuple(nest.extent(name) for name in chosen[1:])
+        return _Rows(tuple(chosen), others, window)
+
+    def tiles(self) -> Iterator[tuple[_Tile, int, int]]:
+        """(tile, row blocks, column blocks) for each size of tile."""
+        for first_column, column_tiles, wide in self._cut_columns():
+            most = max(1, self._most_rows(-(-wide // self.width)) // self.rows.step)
+            extent = self.nest.extent(self.rows.names[0])
+            for first_row, row_tiles, high in _balanced(extent, most):
+                yield _Tile(high, wide, first_row, first_column), row_tiles, column_tiles
+
+    def _cut_columns(self) -> Iterator[tuple[int, int, int]]:
+        """(first, number of tiles, columns of each), nearly equal in vectors."""
+        for first, count, vectors in _balanced(-(-self.columns // self.width), self.vectors):
+            start, wide = first * self.width, vectors * self.width
+            last = self.columns - start - (count - 1) * wide
+            if last >= wide:
+                yield start, count, wide
+                continue
+            if count > 1:
+                yield start, count - 1, wide
+            yield start + (count - 1) * wide, 1, last
+
+    # Loops
+
+    def piece(self, tile: _Tile, row_tiles: int, column_tiles: int) -> Statement:
+        """All tiles of one size: the loops over them, shared out among threads."""
+        chunk = self._chunk(tile)
+        panel = self._needs_panel(row_tiles, tile)
+        inner = self._rowwise(row_tiles)
+        outer = [(x.var, extent_of(x)) for x in self.nest.loops[:-1]]
+        outer = [(name, n) for name, n in outer if name not in self.rows.names]
+        outer = [(name, n) for name, n in outer if (name, n) not in inner]
+        columns = [("column.block", column_tiles)]
+        body = (*self._tile(tile, chunk, panel),)
+        if panel is not None:
+            count = math.prod(n for _, n in inner)
+            groups = self._groups(count, tile, panel, column_tiles * math.prod(n for _, n in outer))
+            start = floordiv(mul(variable("group"), count), groups)
+            stop = floordiv(mul(add(variable("group"), 1), count), groups)
+            body = (*_split("row.work", inner), *body)
+            rows = Loop("serial", "row.work", start, stop, body)
+            body = (*self._packed(tile, chunk, panel), rows)
+            work = [*outer, ("group", groups), *columns]
+        elif self._is_large(tile, column_tiles):
+            work = [*outer, *columns, *inner]
+        else:
+            work = [*outer, *inner, *columns]
+        loop = _shared_out(work, body)
+        if chunk is None:
+            return loop
+        count = -(-self.nest.dot.axes[0].extent // chunk)
+        return Loop("serial", _CHUNK, index(0), index(count), (loop,))
+
+    def _rowwise(self, row_tiles: int) -> list[tuple[str, int]]:
+        """Loops that b does not depend on, row blocks last."""
+        read_by_b = free_variables(self.nest.dot.body[1])
+        names = [loop.var for loop in self.nest.loops[:-1] if loop.var not in read_by_b]
+        found = [(n, self.nest.extent(n)) for n in names if n not in self.rows.names]
+        return [*found, ("row.block", row_tiles)]
+
+    def _is_large(self, tile: _Tile, column_tiles: int) -> bool:
+        """Whether all of b does not stay in half of the second cache."""
+        return self._panel_bytes(tile) * column_tiles > self.target.l2_bytes // 2
+
+    def _panel_bytes(self, tile: _Tile) -> int:
+        return self.nest.depth * tile.wide * self.nest.dot.dtype.itemsize
+
+    def _groups(self, blocks: int, tile: _Tile, panel: Buffer, others: int) -> int:
+        """Parts that the rows are cut in: their part of a stays in the second cache while the
+        columns pass, threads share the work, and copies of panels pay."""
+        rows = blocks * tile.high * self.rows.step
+        read = rows * panel.shape[0] * panel.dtype.itemsize
+        wanted = max(-(-read // (self.target.l2_bytes // 2)), -(-_ITEMS // others))
+        return min(wanted, max(1, rows // _ROWS_FOR_PANEL))
+
+    # Blocks of k
+
+    def _chunk(self, tile: _Tile) -> int | None:
+        """Elements of the first axis in a block, where a whole panel outgrows its cache."""
+        axes = self.nest.dot.axes
+        limit = self.target.l2_bytes // 8
+        if self._panel_bytes(tile) <= 2 * limit or self._held() is None:
+            return None
+        per_element = self._panel_bytes(tile) // axes[0].extent
+        chunks = -(-axes[0].extent // max(1, limit // per_element))
+        return -(-axes[0].extent // chunks) if chunks > 1 else None
+
+    def _held(self) -> Store | None:
+        """The store whose buffer can hold sums between blocks of k."""
+        if self.nest.window:
+            return None
+        for statement in self.nest.rest:
+            if isinstance(statement, Store) and statement.guard is None:
+                buffer = self.kernel.by_name[statement.buffer]
+                if buffer.access == "out" and buffer.dtype == self.nest.dot.dtype:
+                    return statement
+        return None
+
+    # Panels of b
+
+    def _needs_panel(self, row_tiles: int, tile: _Tile) -> Buffer | None:
+        """Scratch for a copy of b's columns, where neighbours along k lie apart."""
+        b, axes = self.nest.dot.body[1], self.nest.dot.axes
+        assert isinstance(b, Load)
+        rows = math.prod(n for _, n in self._rowwise(row_tiles)) * tile.high * self.rows.step
+        step = stride(b, axes[-1].name, self.kernel)
+        dtype = self.nest.dot.dtype
+        if rows < _ROWS_FOR_PANEL or step is None or step <= tile.wide:
+            return None
+        if self._panel_bytes(tile) < self.target.l1_bytes // 2 or tile.wide % self.width:
+            return None
+        chunk = self._chunk(tile)
+        depth = self.nest.depth
+        if chunk is not None:
+            depth = depth // axes[0].extent * chunk
+        if depth * tile.wide * dtype.itemsize > self.target.l2_bytes:
+            return None
+        return Buffer(_PANEL, (depth, tile.wide), dtype, space="scratch")
+
+    def _packed(self, tile: _Tile, chunk: int | None, panel: Buffer) -> tuple[Statement, ...]:
+        place = {self.nest.column: add(tile.column_block, variable(_COLUMN))}
+        value = substitute(self.nest.dot.body[1], place)
+        store = Store(_PANEL, (self._depth_index(chunk), variable(_COLUMN)), value)
+        body: Statement = Loop("vector", _COLUMN, index(0), index(tile.wide), (store,))
+        for position, axis in reversed(list(enumerate(self.nest.dot.axes))):
+            bounds = _in_chunk(axis, chunk) if position == 0 else (index(0), index(axis.extent))
+            body = Loop("serial", axis.name, *bounds, (body,))
+        return Local(panel), body
+
+    def _depth_index(self, chunk: int | None) -> Expr:
+        """The number of a product within its block of k."""
+        first, *others = self.nest.dot.axes
+        place: Expr = variable(first.name)
+        if chunk is not None:
+            place = sub(place, mul(variable(_CHUNK), chunk))
+        for axis in others:
+            place = add(mul(place, axis.extent), variable(axis.name))
+        return place
+
+    # One tile
+
+    def _tile(self, tile: _Tile, chunk: int | None, panel: Buffer | None) -> Iterator[Statement]:
+        shape = (tile.high * self.rows.step, tile.wide)
+        local = Buffer(_TILE, shape, self.nest.dot.dtype, space="register")
+        yield Local(local)
+        yield _over(local, (Store(_TILE, _AT, const(0, local.dtype)),))
+        if chunk is None:
+            yield from self._products(tile, chunk, panel)
+            yield self._finish(tile, local)
+            return
+        held = self._held()
+        assert held is not None
+        place = self._place(tile)
+        at = tuple(substitute(i, place) for i in held.index)
+        last = -(-self.nest.dot.axes[0].extent // chunk) - 1
+        resumed = _over(local, (Store(_TILE, _AT, load(held.buffer, at, local.dtype)),))
+        kept = _over(local, (Store(held.buffer, at, load(_TILE, _AT, local.dtype)),))
+        yield When(less(index(0), variable(_CHUNK)), (resumed,))
+        yield from self._products(tile, chunk, panel)
+        yield When(less(variable(_CHUNK), index(last)), (kept,))
+        yield When(less(index(last - 1), variable(_CHUNK)), (self._finish(tile, local),))
+
+    def _place(self, tile: _Tile) -> dict[str, Expr]:
+        place = self.rows.place(variable(_ROW), tile.row_block)
+        return place | {self.nest.column: add(tile.column_block, variable(_COLUMN))}
+
+    def _products(
+        self, tile: _Tile, chunk: int | None, panel: Buffer | None
+    ) -> Sequence[Statement]:
+        a, b = self.nest.dot.body
+        place = self._place(tile)
+        if panel is None:
+            b = substitute(b, place)
+        else:
+            b = load(_PANEL, (self._depth_index(chunk), variable(_COLUMN)), panel.dtype)
+        contract = Contract(_TILE, _ROW, _COLUMN, substitute(a, place), b)
+        return _folds(self.nest.dot.axes, self.nest.dot.where, contract, chunk)
+
+    def _finish(self, tile: _Tile, local: Buffer) -> Statement:
+        """What follows the sums, at every element of the result."""
+        size = self.nest.window_size
+        row = mul(variable(_ROW), size)
+        sums = [load(_TILE, (add(row, n), variable(_COLUMN)), local.dtype) for n in range(size)]
+        rows = replace(self.rows, window=())
+        place = rows.place(variable(_ROW), tile.row_block)
+        place[self.nest.column] = add(tile.column_block, variable(_COLUMN))
+        body = tuple(substituted(s, place) for s in self.nest.finish(sums))
+        return _over(replace(local, shape=(local.shape[0] // size, tile.wide)), body)
 
 
-def _panel_bytes(nest: _Nest, tile: _Tile) -> int:
-    depth = 1
-    for axis in nest.reduce.axes:
-        depth *= axis.extent
-    return depth * tile.wide * nest.reduce.dtype.itemsize
+_AT = (variable(_ROW), variable(_COLUMN))
 
 
-def _shared_out(
-    names: Sequence[str], counts: dict[str, int], body: tuple[Statement, ...]
-) -> Statement:
-    """One parallel loop over all tiles, their indices taken from its number."""
-    total = 1
-    for name in names:
-        total *= counts[name]
-    lets: list[Statement] = []
-    left: Expr = variable("work")
-    for name in reversed(names):
-        whole = name == names[0]
-        lets.append(Let(name, left if whole else mod(left, counts[name])))
-        left = floordiv(left, counts[name])
-    return Loop("parallel", "work", index(0), index(total), (*lets, *body))
-
-
-def _clear(local: Buffer) -> Statement:
-    zero = const(0, local.dtype)
-    store = Store(_TILE, (variable(_ROW), variable(_COLUMN)), zero)
-    inner = Loop("vector", _COLUMN, index(0), index(local.shape[1]), (store,))
+def _over(local: Buffer, body: tuple[Statement, ...]) -> Statement:
+    """At every element of a tile."""
+    inner = Loop("vector", _COLUMN, index(0), index(local.shape[1]), body)
     return Loop("unroll", _ROW, index(0), index(local.shape[0]), (inner,))
 
 
-def _products(nest: _Nest, tile: _Tile) -> Sequence[Statement]:
-    a, b = nest.reduce.body
-    place = {
-        tile.row: add(tile.row_block, variable(_ROW)),
-        tile.column: add(tile.column_block, variable(_COLUMN)),
-    }
-    contract = Contract(_TILE, _ROW, _COLUMN, substitute(a, place), substitute(b, place))
-    return _folds(nest.reduce.axes, nest.reduce.where, contract)
+def _balanced(extent: int, most: int) -> list[tuple[int, int, int]]:
+    """(first, number, size) of tiles of nearly equal size: a short last one would run at the
+    latency of its few sums.
+
+    >>> _balanced(32, 6)
+    [(0, 2, 6), (12, 4, 5)]
+    """
+    tiles = -(-extent // most)
+    small, larger = divmod(extent, tiles)
+    cut = [(0, larger, small + 1)] * bool(larger)
+    return cut + [(larger * (small + 1), tiles - larger, small)] * bool(tiles - larger)
 
 
-def _folds(axes: Sequence[Axis], where: Expr | None, contract: Contract) -> tuple[Statement, ...]:
+def _split(name: str, loops: Sequence[tuple[str, int]]) -> Iterator[Statement]:
+    """The indexes of loops that `name` counts through together."""
+    left: Expr = variable(name)
+    for position, (inner, count) in reversed(list(enumerate(loops))):
+        yield Let(inner, left if position == 0 else mod(left, count))
+        left = floordiv(left, count)
+
+
+def _shared_out(loops: Sequence[tuple[str, int]], body: tuple[Statement, ...]) -> Statement:
+    """One parallel loop over all tiles, their indexes taken from its number."""
+    fixed = {name: index(0) for name, count in loops if count == 1}
+    loops = [(name, count) for name, count in loops if count > 1]
+    body = tuple(substituted(s, fixed) for s in body)
+    total = math.prod(count for _, count in loops)
+    return Loop("parallel", "work", index(0), index(total), (*_split("work", loops), *body))
+
+
+def _in_chunk(axis: Axis, chunk: int | None) -> tuple[Expr, Expr]:
+    if chunk is None:
+        return index(0), index(axis.extent)
+    start = mul(variable(_CHUNK), chunk)
+    return start, call("min", add(start, chunk), index(axis.extent))
+
+
+def _folds(
+    axes: Sequence[Axis], where: Expr | None, contract: Contract, chunk: int | None
+) -> tuple[Statement, ...]:
+    """The loops over k; conditions become their bounds."""
     if not axes:
         return (contract,) if where is None else (When(where, (contract,)),)
     axis, inner = axes[0], axes[1:]
     lower, upper, left = clamp(axis.name, axis.extent, where, [other.name for other in inner])
-    body = _folds(inner, left, contract)
+    if chunk is not None:
+        start, stop = _in_chunk(axis, chunk)
+        lower, upper = call("max", lower, start), call("min", upper, stop)
+    body = _folds(inner, left, contract, None)
     return (Loop("serial", axis.name, lower, upper, body),)
-
-
-def _finish(nest: _Nest, tile: _Tile, local: Buffer) -> Statement:
-    """What follows the sum, at every element of the tile."""
-    result = load(_TILE, (variable(_ROW), variable(_COLUMN)), local.dtype)
-    place = {
-        tile.row: add(tile.row_block, variable(_ROW)),
-        tile.column: add(tile.column_block, variable(_COLUMN)),
-        nest.name: result,
-    }
-    body = tuple(substituted(s, place) for s in nest.rest)
-    inner = Loop("vector", _COLUMN, index(0), index(tile.wide), body)
-    return Loop("unroll", _ROW, index(0), index(tile.high), (inner,))
