@@ -9,13 +9,18 @@ from typing import Any, Protocol
 import numpy as np
 
 from graphc.errors import ArgumentError
-from graphc.loops import Schedule
+from graphc.loops import Kernel, Schedule
 
 Array = np.ndarray[Any, Any]
 
 
 class Executable(Protocol):
-    """A schedule made runnable."""
+    """A schedule made runnable.
+
+    form   the format of `kernel_code` that is this backend's own: "llvm", "cuda", "text"
+    """
+
+    form: str
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Arrays of the program's inputs to arrays of its outputs; state changes in place."""
@@ -29,7 +34,7 @@ class Executable(Protocol):
         ...
 
     def kernel_code(self, kernel: str, form: str) -> str:
-        """A kernel's text as llvm, asm or cuda."""
+        """A kernel's text in the backend's own form, or another that it knows."""
         ...
 
 
@@ -50,6 +55,8 @@ class Backend(Protocol):
         constants: Mapping[str, Array],
         threads: int,
     ) -> Executable: ...
+
+    def kernel_code(self, kernel: Kernel, form: str) -> str: ...
 
 
 _HOMES = {

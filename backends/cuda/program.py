@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from graphc.backends.cuda.nvrtc import ptx
 from graphc.backends.cuda.source import cuda_source
 from graphc.errors import ArgumentError, CompileError
-from graphc.loops import Schedule
+from graphc.loops import Kernel, Schedule
 from graphc.planning.plan import MemoryPlan
 from graphc.runtime.state import State
 
@@ -27,8 +28,21 @@ def load(
     return CudaText(schedule)
 
 
+def kernel_code(kernel: Kernel, form: str) -> str:
+    """A kernel as CUDA C ("cuda") or PTX ("ptx"), which needs NVRTC.
+
+    Formal buffers may share bytes, so none is restrict.
+    """
+    if form not in ("cuda", "ptx"):
+        raise ArgumentError(f"the cuda backend shows kernels as cuda or ptx, not {form!r}")
+    text = cuda_source(kernel, restrict=False)
+    return text if form == "cuda" else ptx(text)
+
+
 class CudaText:
     """Shows kernels as CUDA C; refuses to run them."""
+
+    form = "cuda"
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
@@ -40,7 +54,4 @@ class CudaText:
         raise ArgumentError("the cuda backend prints kernels; it cannot time them yet")
 
     def kernel_code(self, kernel: str, form: str) -> str:
-        """A kernel's CUDA C ("cuda"); formal buffers may share bytes, so none is restrict."""
-        if form != "cuda":
-            raise ArgumentError(f"the cuda backend shows kernels as cuda, not {form!r}")
-        return cuda_source(self.schedule.kernels[kernel], restrict=False)
+        return kernel_code(self.schedule.kernels[kernel], form)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError
-from graphc.loops import Schedule
+from graphc.loops import Kernel, Schedule
 from graphc.loops.evaluate import run_schedule
 from graphc.planning.plan import MemoryPlan
 from graphc.runtime.state import State
@@ -27,8 +27,17 @@ def load(
     return Interpreter(schedule, state, constants)
 
 
+def kernel_code(kernel: Kernel, form: str) -> str:
+    """A kernel's own text: the interpreter makes no other code."""
+    if form != "text":
+        raise ArgumentError(f"the interpreter makes no code; it cannot show {form!r}")
+    return str(kernel)
+
+
 class Interpreter:
     """Runs a schedule's naive kernels one after the other."""
+
+    form = "text"
 
     def __init__(self, schedule: Schedule, state: State, constants: Mapping[str, Array]) -> None:
         self.schedule, self.state, self.constants = schedule, state, constants
@@ -47,4 +56,4 @@ class Interpreter:
         raise ArgumentError("the interpreter's times say nothing; profile on the backend 'cpu'")
 
     def kernel_code(self, kernel: str, form: str) -> str:
-        raise ArgumentError(f"the interpreter makes no code; it cannot show {form!r}")
+        return kernel_code(self.schedule.kernels[kernel], form)

@@ -58,8 +58,19 @@ def kernel_text(kernel: Kernel, symbol: str, target: Target) -> str:
     return module_text([emit_kernel(tile(kernel, target), symbol, target)])
 
 
+def kernel_code(kernel: Kernel, form: str, target: Target | None = None) -> str:
+    """A kernel's LLVM text ("llvm") or machine instructions ("asm"), by default of this machine."""
+    if form not in ("llvm", "asm"):
+        raise ArgumentError(f"the cpu backend shows kernels as llvm or asm, not {form!r}")
+    target = targets.host() if target is None else target
+    text = kernel_text(kernel, "kernel", target)
+    return text if form == "llvm" else assembly(text, target)
+
+
 class NativeProgram:
     """Runs a schedule by one native call."""
+
+    form = "llvm"
 
     def __init__(
         self,
@@ -155,9 +166,7 @@ class NativeProgram:
         return measure(self, inputs, seconds)
 
     def kernel_code(self, kernel: str, form: str) -> str:
-        """A kernel's LLVM text ("llvm") or machine instructions ("asm")."""
-        text = kernel_text(self.schedule.kernels[kernel], "kernel", self.target)
-        return text if form == "llvm" else assembly(text, self.target)
+        return kernel_code(self.schedule.kernels[kernel], form, self.target)
 
 
 def _work(work: Any, arguments: tuple[int, ...], kept: object) -> None:

@@ -1,14 +1,14 @@
-"""The command line: graphc train | dump | memory | bench | models | devices | cache."""
+"""The command line: graphc train | dump | memory | bench | bisect | models | devices | cache."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from graphc.cli.bench import add_options as bench_options
+from graphc.cli.dump import add_options as dump_options
 from graphc.errors import ArgumentError, GraphcError
 
 
@@ -32,13 +32,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", help="folder of the run (default runs/MODEL-N)")
     train.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
     dump = _model_command(commands, "dump", "print a stage of a model's training step", _dump)
-    dump.add_argument("--stage", default="optimized")
-    dump.add_argument("--format", default="text")
-    dump.add_argument("-o", dest="file", help="write to a file")
+    dump_options(dump)
     memory = _model_command(commands, "memory", "the memory of a training step", _memory)
     memory.add_argument("--max-memory", type=int, metavar="BYTES")
     bench = _model_command(commands, "bench", "time a training step", _bench)
     bench_options(bench)
+    about = "find the compiler step that changes what a training step computes"
+    _model_command(commands, "bisect", about, _bisect)
     models = commands.add_parser("models", help="list the ready models")
     models.set_defaults(run=_models)
     devices = commands.add_parser("devices", help="what programs can run on here")
@@ -65,7 +65,10 @@ def _load(options: argparse.Namespace) -> tuple[Any, Any, Any, int]:
     from graphc.cli.loading import load_model
 
     step, train, test, epochs = load_model(
-        options.model, getattr(options, "data", None), options.batch_size
+        options.model,
+        getattr(options, "data", None),
+        options.batch_size,
+        getattr(options, "epochs", None),
     )
     step.backend, step.threads, step.seed = options.backend, options.threads, options.seed
     return step, train, test, epochs
@@ -77,16 +80,14 @@ def _train(options: argparse.Namespace) -> None:
     step, training, test, epochs = _load(options)
     if training is None:
         raise ArgumentError(f"{options.model} gives no data to train on")
-    train(options, step, training, test, options.epochs or epochs)
+    train(options, step, training, test, epochs)
 
 
 def _dump(options: argparse.Namespace) -> None:
+    from graphc.cli.dump import dump
+
     step, *_ = _load(options)
-    text = step.program.dump(options.stage, options.format)
-    if options.file:
-        Path(options.file).write_text(text + "\n")
-    else:
-        print(text)
+    dump(options, step)
 
 
 def _memory(options: argparse.Namespace) -> None:
@@ -106,6 +107,13 @@ def _bench(options: argparse.Namespace) -> None:
 
     step, training, *_ = _load(options)
     bench(options, step, training)
+
+
+def _bisect(options: argparse.Namespace) -> None:
+    from graphc.cli.bisecting import bisect
+
+    step, training, *_ = _load(options)
+    bisect(options, step, training)
 
 
 def _devices(options: argparse.Namespace) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 from graphc.backend import Executable
 from graphc.errors import ArgumentError, IndexFault, ShapeError
 from graphc.ir import Graph, Remark
-from graphc.ir.export import format_dot, format_json
-from graphc.loops import Launch, Schedule
+from graphc.loops import Schedule
 from graphc.planning.plan import MemoryPlan
+from graphc.runtime.launches import ProgramLaunch, program_launches
 
 if TYPE_CHECKING:
     from graphc.runtime.profile import Profile
@@ -44,8 +44,8 @@ class Program:
         self._checks = tuple(checks)
 
     @property
-    def launches(self) -> list[Launch]:
-        return list(self.schedule.launches())
+    def launches(self) -> list[ProgramLaunch]:
+        return program_launches(self.schedule, self._executable)
 
     def stage(self, name: str) -> Graph | Schedule:
         """The graph when traced, differentiated, optimized, fused; or, scheduled, the launches."""
@@ -57,23 +57,16 @@ class Program:
         return self._stages[name]
 
     def dump(self, stage: str, format: str = "text") -> str:
-        """A stage as text, json or dot; "kernels" as text, llvm, asm or cuda."""
-        if stage == "kernels":
-            return self._dump_kernels(format)
-        found = self.stage(stage)
-        if format == "text":
-            return str(found)
-        writers = {"json": format_json, "dot": format_dot}
-        if format not in writers or not isinstance(found, Graph):
-            raise ArgumentError(f"stage {stage!r} has no format {format!r}")
-        return writers[format](found)
+        """A stage as text, json, dot, svg or html; "kernels" as text, llvm, asm, cuda or ptx.
 
-    def _dump_kernels(self, format: str) -> str:
-        if format == "text":
-            return "\n\n".join(map(str, self.schedule.kernels.values()))
-        return "\n".join(
-            self._executable.kernel_code(name, format) for name in self.schedule.kernels
-        )
+        svg is a drawing, html a page to search and click in; neither needs anything outside
+        itself. llvm and asm are for this machine, whatever the program is compiled for.
+        """
+        from graphc.runtime.dump import dump_kernels, dump_stage
+
+        if stage == "kernels":
+            return dump_kernels(self.schedule, format)
+        return dump_stage(stage, self.stage(stage), format)
 
     def run(self, arrays: Sequence[Any]) -> list[Array]:
         """Flat inputs to flat outputs; the state changes in place.

@@ -1,17 +1,16 @@
-"""CUDA C on a machine without a GPU: compiled by g++ and run, or compiled by NVRTC."""
+"""CUDA C on a machine without a GPU: compiled by g++ and run."""
 
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from graphc.backends.cuda.source import NVRTC_OPTIONS, Source
+from graphc.backends.cuda.source import Source
 from graphc.loops import Kernel
 
 Array = NDArray[Any]
@@ -60,47 +59,3 @@ def run(
     arguments = (ctypes.c_void_p * len(pointers))(*pointers)
     for entry in source.entries:
         getattr(library, f"launch_{entry.name}")(arguments, blocks, threads)
-
-
-def find_nvrtc() -> Path | None:
-    """The library of the wheel nvidia-cuda-nvrtc, where it is installed."""
-    spec = importlib.util.find_spec("nvidia")
-    for folder in spec.submodule_search_locations or () if spec else ():
-        for library in sorted(Path(folder).glob("**/libnvrtc.so.*")):
-            if "alt" not in library.name and "builtins" not in library.name:
-                return library
-    return None
-
-
-class Nvrtc:
-    """NVRTC's few functions, through its C interface; it needs no GPU and no driver."""
-
-    def __init__(self, path: Path) -> None:
-        # It looks for this one by name, on no path that the wheel sets.
-        for builtins in path.parent.glob("libnvrtc-builtins.so*"):
-            ctypes.CDLL(str(builtins), ctypes.RTLD_GLOBAL)
-        self.library = ctypes.CDLL(str(path))
-
-    def compile(self, text: str, architecture: str) -> str:
-        """PTX of a source; raises RuntimeError with the compiler's log."""
-        program = ctypes.c_void_p()
-        source = text.encode()
-        self.library.nvrtcCreateProgram(ctypes.byref(program), source, b"kernel.cu", 0, None, None)
-        options = [f"--gpu-architecture={architecture}", *NVRTC_OPTIONS]
-        failed = self.library.nvrtcCompileProgram(program, len(options), _strings(options))
-        output = self._text(program, "ProgramLog" if failed else "PTX")
-        self.library.nvrtcDestroyProgram(ctypes.byref(program))
-        if failed:
-            raise RuntimeError(output)
-        return output
-
-    def _text(self, program: ctypes.c_void_p, what: str) -> str:
-        size = ctypes.c_size_t()
-        getattr(self.library, f"nvrtcGet{what}Size")(program, ctypes.byref(size))
-        buffer = ctypes.create_string_buffer(size.value)
-        getattr(self.library, f"nvrtcGet{what}")(program, buffer)
-        return buffer.value.decode()
-
-
-def _strings(texts: Sequence[str]) -> Any:
-    return (ctypes.c_char_p * len(texts))(*(text.encode() for text in texts))

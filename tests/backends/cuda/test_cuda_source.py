@@ -15,6 +15,7 @@ from kernel_samples import SAMPLES, floats, loop, out, sample
 from numpy.typing import NDArray
 from random_kernels import random_kernel
 
+from graphc.backends.cuda.nvrtc import find_nvrtc, ptx
 from graphc.backends.cuda.source import Source, cuda_source, emit
 from graphc.dtypes import float32
 from graphc.errors import CompileError
@@ -141,10 +142,9 @@ def test_emulated_kernels_equal_the_naive_evaluation(
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("architecture", ["compute_80", "compute_90"])
 def test_nvrtc_compiles_the_text(name: str, architecture: str) -> None:
-    path = cuda_on_cpu.find_nvrtc()
-    if path is None:
+    if find_nvrtc() is None:
         pytest.skip("needs the wheel nvidia-cuda-nvrtc")
     source = emit(KERNELS[name]()[0])
-    assembly = cuda_on_cpu.Nvrtc(path).compile(source.text, architecture)
+    assembly = ptx(source.text, architecture)
     for entry in source.entries:
         assert f".entry {entry.name}(" in assembly
