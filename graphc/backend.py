@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from graphc.errors import ArgumentError
 from graphc.loops import Kernel, Schedule
+from graphc.planning.plan import MemoryPlan
+from graphc.runtime.compiled import Compiled
 
 Array = np.ndarray[Any, Any]
 
@@ -46,15 +49,35 @@ class Memory(Protocol):
     def array(self, name: str) -> Array: ...
 
 
+@dataclass(frozen=True)
+class KernelCode:
+    """The code of a schedule's kernels.
+
+    objects        {key of the kernel in the schedule: object}
+    scratch_bytes  what a thread needs for the local buffers of any one of them
+    """
+
+    objects: Mapping[str, bytes] = field(default_factory=dict)
+    scratch_bytes: int = 0
+
+
 class Backend(Protocol):
-    def load(
-        self,
-        schedule: Schedule,
-        plan: Any,
-        state: Any,
-        constants: Mapping[str, Array],
-        threads: int,
-    ) -> Executable: ...
+    def identity(self) -> str | None:
+        """All that its code depends on beside the schedule: target and versions.
+
+        None: its programs are not kept between runs.
+        """
+        ...
+
+    def generate(self, schedule: Schedule) -> KernelCode:
+        """The code of every kernel; the plan needs to know its scratch."""
+        ...
+
+    def link(self, schedule: Schedule, plan: MemoryPlan, code: KernelCode) -> tuple[bytes, ...]:
+        """All objects of a planned schedule."""
+        ...
+
+    def load(self, compiled: Compiled, state: Any, threads: int) -> Executable: ...
 
     def kernel_code(self, kernel: Kernel, form: str) -> str: ...
 

@@ -4,6 +4,7 @@
     GRAPHC_DUMP      a folder: write the graph after each pass that changed it
     GRAPHC_CACHE     the folder of compiled programs (default: graphc in the user's cache folder);
                      "off" keeps nothing on disk
+    GRAPHC_CACHE_BYTES  the most that the folder may hold (default: 1 GiB)
     GRAPHC_THREADS   threads of a program on the CPU (default: the processors this process may use)
 
 Each function reads its variable when called, so that a test or a notebook can set it at any time.
@@ -43,6 +44,19 @@ def cache_folder() -> Path | None:
         return Path(text).expanduser()
     user = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(user) if user else Path.home() / ".cache") / "graphc"
+
+
+def cache_bytes() -> int:
+    """The most bytes that the folder of compiled programs may hold.
+
+    Raises ArgumentError for a value that is not a whole number.
+    """
+    text = os.environ.get("GRAPHC_CACHE_BYTES", "")
+    if not text:
+        return 1 << 30
+    if not text.isdecimal():
+        raise ArgumentError(f"GRAPHC_CACHE_BYTES is {text!r}; expected a whole number of bytes")
+    return int(text)
 
 
 def threads() -> int:

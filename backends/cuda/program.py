@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from graphc.backend import KernelCode
 from graphc.backends.cuda.nvrtc import ptx
 from graphc.backends.cuda.source import cuda_source
 from graphc.errors import ArgumentError, CompileError
 from graphc.loops import Kernel, Schedule
 from graphc.planning.plan import MemoryPlan
+from graphc.runtime.compiled import Compiled
 from graphc.runtime.state import State
 
 Array = np.ndarray[Any, Any]
 
 
-def load(
-    schedule: Schedule,
-    plan: MemoryPlan,
-    state: State,
-    constants: Mapping[str, Array],
-    threads: int,
-) -> CudaText:
+def identity() -> None:
+    """Kernels are printed anew each time: nothing is kept between runs."""
+
+
+def generate(schedule: Schedule) -> KernelCode:
+    """No objects: kernels are printed when asked for."""
+    return KernelCode()
+
+
+def link(schedule: Schedule, plan: MemoryPlan, kernels: KernelCode) -> tuple[bytes, ...]:
+    """No objects."""
+    return ()
+
+
+def load(compiled: Compiled, state: State, threads: int) -> CudaText:
     """The schedule's kernels, to be read."""
-    return CudaText(schedule)
+    return CudaText(compiled.schedule)
 
 
 def kernel_code(kernel: Kernel, form: str) -> str:

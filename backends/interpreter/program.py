@@ -7,24 +7,34 @@ from typing import Any
 
 import numpy as np
 
+from graphc.backend import KernelCode
 from graphc.errors import ArgumentError
 from graphc.loops import Kernel, Schedule
 from graphc.loops.evaluate import run_schedule
 from graphc.planning.plan import MemoryPlan
+from graphc.runtime.compiled import Compiled
 from graphc.runtime.state import State
 
 Array = np.ndarray[Any, Any]
 
 
-def load(
-    schedule: Schedule,
-    plan: MemoryPlan,
-    state: State,
-    constants: Mapping[str, Array],
-    threads: int,
-) -> Interpreter:
+def identity() -> None:
+    """An oracle takes no short cut: nothing is kept between runs."""
+
+
+def generate(schedule: Schedule) -> KernelCode:
+    """No code: kernels are interpreted."""
+    return KernelCode()
+
+
+def link(schedule: Schedule, plan: MemoryPlan, kernels: KernelCode) -> tuple[bytes, ...]:
+    """No objects."""
+    return ()
+
+
+def load(compiled: Compiled, state: State, threads: int) -> Interpreter:
     """A schedule to be interpreted; the number of threads does not matter."""
-    return Interpreter(schedule, state, constants)
+    return Interpreter(compiled.schedule, state, compiled.constants)
 
 
 def kernel_code(kernel: Kernel, form: str) -> str:

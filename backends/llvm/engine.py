@@ -7,17 +7,18 @@ a short list of symbols, so generated code calls only itself.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from graphc import __version__, settings
+from graphc import __version__
 from graphc.errors import CompileError
+from graphc.runtime.cache import Store
 from graphc.target import Target
 
+from .statements import KernelText
+
+_OBJECTS = Store("objects")
 ALLOWED_SYMBOLS = frozenset({"syscall", "memcpy", "memset"})
 
 
@@ -39,25 +40,28 @@ def _machine(target: Target, jit: bool = True) -> Any:
 
 def object_code(text: str, target: Target) -> bytes:
     """The object file of a module's text, from the cache where it was made before."""
-    return cached(text, target, lambda: text)
+    return cached(f"{toolchain(target)}\n{text}", lambda: generate(text, target))
 
 
-def cached(key: str, target: Target, make_text: Callable[[], str]) -> bytes:
-    """The object of the text that `key` stands for; the text is made only if it is new."""
-    digest = hashlib.sha256(f"{_identity(target)}\n{key}".encode()).hexdigest()
-    stored = _read_cached(digest)
+def cached(key: str, make: Callable[[], bytes]) -> bytes:
+    """What was made for a key before, else made now."""
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    stored = _OBJECTS.read(digest)
     if stored is None:
-        stored = _generate(make_text(), target)
-        _write_cached(digest, stored)
+        stored = make()
+        _OBJECTS.write(digest, stored)
     return stored
 
 
-def _identity(target: Target) -> str:
+@cache
+def toolchain(target: Target) -> str:
+    """The versions that an object depends on, and what LLVM is told of the machine."""
     version = ".".join(map(str, _binding().llvm_version_info))
     return f"graphc {__version__} llvm {version} {target.triple} {target.cpu} {target.features}"
 
 
-def _generate(text: str, target: Target) -> bytes:
+def generate(text: str, target: Target) -> bytes:
+    """The object file of a module's text. Raises CompileError where LLVM refuses it."""
     binding = _binding()
     try:
         module = binding.parse_assembly(text)
@@ -101,50 +105,7 @@ class Library:
         return found
 
 
-# Cache: one file an object, its own digest in front, in a folder that only the user can write
-
-
-def _read_cached(key: str) -> bytes | None:
-    folder = _cache()
-    if folder is None:
-        return None
-    try:
-        data = (folder / f"{key}.o").read_bytes()
-    except OSError:
-        return None
-    digest, code = data[:32], data[32:]
-    return code if hashlib.sha256(code).digest() == digest else None
-
-
-def _write_cached(key: str, code: bytes) -> None:
-    folder = _cache()
-    if folder is None:
-        return
-    try:
-        handle, name = tempfile.mkstemp(dir=folder)
-        with os.fdopen(handle, "wb") as file:
-            file.write(hashlib.sha256(code).digest() + code)
-        os.replace(name, folder / f"{key}.o")
-    except OSError:
-        return  # a full or read-only disk costs time, not the result
-
-
-def _cache() -> Path | None:
-    """The folder of objects, or None where there is none that is the user's alone."""
-    root = settings.cache_folder()
-    if root is None:
-        return None
-    folder = root / "objects"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.lstat()
-    except OSError:
-        return None
-    mine = found.st_uid == os.getuid() and not found.st_mode & 0o022 and not folder.is_symlink()
-    return folder if mine else None
-
-
-def module_text(functions: Sequence[tuple[str, set[str]]]) -> str:
+def module_text(functions: Sequence[KernelText]) -> str:
     """One module of several functions and all that they declare."""
-    declarations = sorted(set().union(*(declared for _, declared in functions)))
-    return "\n".join([*declarations, "", *(text for text, _ in functions)])
+    declarations = sorted(set().union(*(function.declarations for function in functions)))
+    return "\n".join([*declarations, "", *(function.definition for function in functions)])

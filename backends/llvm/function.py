@@ -264,12 +264,6 @@ class Function:
         """The block that the next instruction goes to."""
         return self._scopes[-1].label
 
-    def stack(self, element: str, count: int) -> Val:
-        """Memory of the function's frame, 64-byte aligned, uninitialised."""
-        value = Val(self._fresh(), "ptr", 1, 0)
-        self._scopes[0].lines.insert(0, f"  {value.name} = alloca {element}, i64 {count}, align 64")
-        return value
-
     # Text
 
     def text(self, internal: bool = False) -> str:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from graphc import target as targets
 from graphc.loops import Branch, Launch, Repeat, Step
-from graphc.planning.barriers import BarrierPlan
+from graphc.planning.barriers import place_barriers
 from graphc.runtime.profile import LOG_TYPE, Log, Measurement
 
+from .code import runs_shared, step_code
 from .program import Array, NativeProgram
 from .roof import RoofLoops
-from .threads import LOG_BYTE, LOG_HEAD_BYTES, RECORD_BYTES, step_text
+from .threads import LOG_BYTE, LOG_HEAD_BYTES, RECORD_BYTES
 
 _ROOF_SAMPLES = 5
 _WARM_UP = 3
@@ -42,19 +44,21 @@ def record_count(steps: Sequence[Step]) -> int:
 
 
 class StampedProgram(NativeProgram):
-    """A native program whose step writes down when each launch began and ended."""
+    """The same program with a step that writes down when each launch began and ended.
 
-    single: frozenset[int] = frozenset()
+    It works on the arena of the program that it is made from.
+    """
 
-    def _step_text(self, symbols: Mapping[str, str], barriers: BarrierPlan) -> str:
-        self.single = barriers.single
-        records = 2 + record_count(self.schedule.steps)
+    def __init__(self, program: NativeProgram) -> None:
+        schedule, plan = program.compiled.schedule, program.compiled.plan
+        records = 2 + record_count(schedule.steps)
         self.log_bytes = -(-(LOG_HEAD_BYTES + records * RECORD_BYTES) // 64) * 64
-        self.logs = np.zeros((self.threads, self.log_bytes), np.uint8)
-        return step_text(self.schedule, symbols, barriers, self.target, self.log_bytes)
-
-    def share_memory(self, program: NativeProgram) -> None:
-        """Work on the arena of a program of the same schedule, and find the logs' memory."""
+        self.logs = np.zeros((program.threads, self.log_bytes), np.uint8)
+        barriers = place_barriers(schedule, plan, runs_shared)
+        self.single = barriers.single
+        step = step_code(schedule, plan, barriers, program.target, self.log_bytes)
+        stamped = replace(program.compiled, objects=(*program.compiled.objects[:-1], step))
+        super().__init__(stamped, program.state, program.threads, program.target)
         self._table[:] = program._table
         self._sync[LOG_BYTE : LOG_BYTE + 8].view(np.uint64)[0] = self.logs.ctypes.data
         kind = ctypes.CFUNCTYPE(ctypes.c_int64)
@@ -78,14 +82,12 @@ def measure(program: NativeProgram, inputs: Sequence[Array], seconds: float) -> 
 
     The steps update the state, which is then set back.
     """
-    stamped = StampedProgram(*program.parts)
-    stamped.share_memory(program)
-    state = program.parts[2]
-    saved = state.state_dict()
+    stamped = StampedProgram(program)
+    saved = program.state.state_dict()
     try:
         return _measure(program, stamped, inputs, seconds)
     finally:
-        state.load(saved)
+        program.state.load(saved)
 
 
 def _measure(

@@ -1,13 +1,17 @@
 """Statements of the loop language as LLVM: loops, lets, stores, register tiles, contractions.
 
-A kernel becomes one function `name(thread, threads, formal buffers...)`. Its outermost parallel
-loops are shared out by index range, everything inside runs on the thread that owns it.
+A kernel becomes one function `name(thread, threads, formal buffers..., scratch)`. Its outermost
+parallel loops are shared out by index range, everything inside runs on the thread that owns it.
+Local buffers that are no register tiles lie in the thread's scratch memory, each at a multiple of
+SCRATCH_ALIGNMENT; those of one body beside one another, those of bodies that follow one another on
+the same bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from graphc.dtypes import DType, int64
 from graphc.errors import CompileError
@@ -31,15 +35,25 @@ from .function import STORED, Function, Val, overload, vector
 from .registers import Lanes, Tile
 from .scalars import literal
 
-_STACK_LIMIT_BYTES = 1 << 20
+SCRATCH_ALIGNMENT = 64
 
 
-def emit_kernel(kernel: Kernel, symbol: str, target: Target) -> tuple[str, set[str]]:
-    """(definition, declarations) of a kernel's function."""
+class KernelText(NamedTuple):
+    """A kernel's function: its definition, what it declares, and the scratch of one thread."""
+
+    definition: str
+    declarations: set[str]
+    scratch_bytes: int
+
+
+def emit_kernel(kernel: Kernel, symbol: str, target: Target) -> KernelText:
+    """The function of a kernel."""
     pointers = [f"ptr %a{position}" for position in range(len(kernel.buffers))]
-    function = Function(symbol, ["i64 %thread", "i64 %threads", *pointers])
-    Statements(function, target, kernel).body(kernel.body)
-    return function.text(), function.declarations
+    scratch = f"ptr noalias align {SCRATCH_ALIGNMENT} %scratch"
+    function = Function(symbol, ["i64 %thread", "i64 %threads", *pointers, scratch])
+    statements = Statements(function, target, kernel)
+    statements.body(kernel.body)
+    return KernelText(function.text(), function.declarations, statements.scratch_bytes)
 
 
 class Statements:
@@ -52,10 +66,14 @@ class Statements:
             self.x.buffers[buffer.name] = buffer
             self.x.pointers[buffer.name] = Val(f"%a{position}", "ptr")
         self.shared_out = False
+        self.scratch_bytes = 0  # the most taken at once
+        self._taken_bytes = 0  # by the bodies that are open
 
     def body(self, statements: Sequence[Statement]) -> None:
+        taken_bytes = self._taken_bytes
         for statement in statements:
             self.statement(statement)
+        self._taken_bytes = taken_bytes
 
     def statement(self, statement: Statement) -> None:
         match statement:
@@ -194,12 +212,12 @@ class Statements:
             tile.fill([zero] * (tile.rows * tile.chunks))
             self.x.tiles[buffer.name] = tile
             return
-        if buffer.nbytes > _STACK_LIMIT_BYTES:
-            raise CompileError(f"a local buffer of {buffer.nbytes} bytes is too large")
-        if buffer.name not in self.x.pointers:
-            self.x.buffers[buffer.name] = buffer
-            stored = STORED[buffer.dtype.name]
-            self.x.pointers[buffer.name] = self.function.stack(stored, max(1, buffer.size))
+        start = self._taken_bytes
+        self._taken_bytes += -(-buffer.nbytes // SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT
+        self.scratch_bytes = max(self.scratch_bytes, self._taken_bytes)
+        self.x.buffers[buffer.name] = buffer
+        base, offset = Val("%scratch", "ptr"), self.function.int_(start)
+        self.x.pointers[buffer.name] = self.function.address(base, "i8", offset)
 
     def _store(self, store: Store) -> None:
         value = self.x.emit(store.value)

@@ -8,7 +8,8 @@ way, in native code, so that a step costs one native call and no Python.
     work(thread, table, sync, threads)   a worker's life: wait, step, wait ... until told to stop
     leave(sync, threads)                 wakes the workers with the stop flag set: they return
 
-`table` holds the address of every storage; `sync` is 1 KiB of zeroed memory.
+`table` holds the address of every storage and, last, of the scratch memory: every thread's part,
+one after the other. `sync` is 1 KiB of zeroed memory.
 
 A stamped step does the same and writes down when: each thread keeps a log of its own, one after
 the other in the memory whose address `sync` holds at LOG_BYTE. A log starts with its number of
@@ -219,6 +220,7 @@ class _StepWriter:
             str(self._pointer(argument, STORED[buffer.dtype.name]))
             for argument, buffer in zip(launch.arguments, kernel.buffers, strict=True)
         ]
+        pointers.append("ptr %scratch")
         symbol = self.symbols[launch.kernel]
         self.function.declare(f"void @{symbol}(i64, i64{', ptr' * len(pointers)})")
         if position not in self.barriers.single:
@@ -260,6 +262,12 @@ class _StepWriter:
         self.function.do(f"call void @stamp(ptr %log, i64 {what}, {began})")
 
 
+_SCRATCH = """\
+%parts = getelementptr ptr, ptr %table, i64 {slot}
+%first = load ptr, ptr %parts, align 8
+%before = mul i64 %thread, {bytes}
+%scratch = getelementptr i8, ptr %first, i64 %before"""
+
 _ANY = Target("any", "", "", "", 16, 1, fma=False, masked=False)
 
 
@@ -268,15 +276,19 @@ def step_text(
     symbols: Mapping[str, str],
     barriers: BarrierPlan,
     target: Target,
+    scratch_bytes: int = 0,
     log_bytes: int = 0,
 ) -> str:
     """The module that runs a schedule; `single` launches run on the first thread alone.
 
-    `log_bytes` makes it a stamped one: the room of each thread's log.
+    `scratch_bytes` is a thread's part of the scratch memory. `log_bytes` makes it a stamped step:
+    the room of each thread's log.
     """
     parameters = ["i64 %thread", "i64 %threads", "ptr %table", "ptr %sync"]
     function = Function("step", parameters)
     function.do("%inner = getelementptr i8, ptr %sync, i64 256")
+    for line in _SCRATCH.format(slot=len(schedule.storages), bytes=scratch_bytes).splitlines():
+        function.do(line)
     if log_bytes:
         function.do("%log = call ptr @log_of(ptr %sync, i64 %thread)")
     counter = counter_name(target) if log_bytes else ""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from graphc.backend import Executable
 from graphc.errors import ArgumentError, IndexFault, ShapeError
-from graphc.ir import Graph, Remark
+from graphc.ir import Graph
 from graphc.loops import Schedule
 from graphc.planning.plan import MemoryPlan
+from graphc.runtime.compiled import Compiled
 from graphc.runtime.launches import ProgramLaunch, program_launches
 
 if TYPE_CHECKING:
@@ -30,18 +31,23 @@ class Program:
 
     def __init__(
         self,
-        stages: Mapping[str, Graph],
-        schedule: Schedule,
+        graph: Graph,
+        compiled: Compiled,
         memory: MemoryPlan,
         executable: Executable,
-        checks: Sequence[Remark] = (),
+        make_stages: Callable[[], Mapping[str, Graph]],
     ) -> None:
-        self.graph = stages["traced"]
+        self.graph = graph
         self.memory = memory
-        self.schedule = schedule
-        self._stages = stages
+        self._compiled = compiled
         self._executable = executable
-        self._checks = tuple(checks)
+        self._make_stages = make_stages
+        self._checks = compiled.checks
+
+    @property
+    def schedule(self) -> Schedule:
+        """The launches and their kernels; of a program from the cache, read when asked for."""
+        return self._compiled.schedule
 
     @property
     def launches(self) -> list[ProgramLaunch]:
@@ -51,10 +57,13 @@ class Program:
         """The graph when traced, differentiated, optimized, fused; or, scheduled, the launches."""
         if name == "scheduled":
             return self.schedule
-        if name not in self._stages:
-            known = ", ".join([*self._stages, "scheduled", "kernels"])
+        if name == "traced":
+            return self.graph
+        stages = self._make_stages()
+        if name not in stages:
+            known = ", ".join([*stages, "scheduled", "kernels"])
             raise ArgumentError(f"no stage {name!r}; there are {known}")
-        return self._stages[name]
+        return stages[name]
 
     def dump(self, stage: str, format: str = "text") -> str:
         """A stage as text, json, dot, svg or html; "kernels" as text, llvm, asm, cuda or ptx.

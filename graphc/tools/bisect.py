@@ -16,13 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
 from graphc import settings
 from graphc.backend import find
-from graphc.compiler import compile_graph
+from graphc.compiler import build, compile_graph
 from graphc.ir import Graph, Node, Value
 from graphc.loops import Schedule
 from graphc.lowering.lower import lower
@@ -32,7 +31,6 @@ from graphc.passes.autodiff import expand
 from graphc.passes.base import Pipeline
 from graphc.passes.decompose import Decompose
 from graphc.passes.pipelines import DEFAULT
-from graphc.planning.plan import plan_memory
 from graphc.runtime.profile import made_inputs
 from graphc.runtime.state import State
 from graphc.tools.compare import agrees, distance, same_bits, tolerance
@@ -257,8 +255,8 @@ def _run_native(single: Schedule, memory: Memory, case: Case) -> None:
     for storage in single.storages:
         state.add(storage.name, elements(storage, memory[storage.name]))
         state.set_order(storage.name, storage.order or range(len(storage.shape)))
-    load = partial(find(case.backend).load, single, plan_memory(single), state, {})
-    load(threads=case.threads).run([])
+    backend = find(case.backend)
+    backend.load(build(single, {}, backend), state, case.threads).run([])
     for storage in single.storages:
         elements(storage, memory[storage.name])[...] = state.array(storage.name)
 

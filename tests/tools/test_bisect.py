@@ -12,7 +12,8 @@ import pytest
 import graphc
 import graphc.functional as F
 from graphc import nn, optim
-from graphc.backends.llvm import program as native
+from graphc.backends.llvm import code
+from graphc.backends.llvm.statements import KernelText
 from graphc.ir import Graph, Node
 from graphc.loops import Kernel
 from graphc.ops.define import get, table
@@ -74,13 +75,14 @@ def test_a_wrong_lowering_is_named_with_the_line(monkeypatch: pytest.MonkeyPatch
 
 def test_a_wrong_kernel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAPHC_CACHE", "off")
-    text_of: Callable[..., str] = native.kernel_text
+    emit: Callable[..., KernelText] = code.emit
 
-    def wrong(kernel: Kernel, symbol: str, target: Any) -> str:
-        text = text_of(kernel, symbol, target)
-        return text.replace("fadd", "fsub") if "sum" in kernel.name else text
+    def wrong(kernel: Kernel, symbol: str, target: Any) -> KernelText:
+        text = emit(kernel, symbol, target)
+        subtracting = text.definition.replace("fadd", "fsub")
+        return text._replace(definition=subtracting) if "sum" in kernel.name else text
 
-    monkeypatch.setattr(native, "kernel_text", wrong)
+    monkeypatch.setattr(code, "emit", wrong)
     graph = graphc.trace(lambda x, y: (F.exp(x).sum(axis=0), y * 2), *[graphc.Spec((7, 3))] * 2)
     found = find_difference(graph)
     assert found is not None

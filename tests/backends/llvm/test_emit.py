@@ -10,23 +10,27 @@ import pytest
 
 from graphc import target
 from graphc.backends.llvm.engine import Library, module_text, object_code
+from graphc.backends.llvm.program import _aligned
 from graphc.backends.llvm.statements import emit_kernel
 from graphc.loops.evaluate import run_kernel
 from tests.kernel_samples import SAMPLES
 
 
 def run_compiled(kernel, arrays, where):
-    library = Library([object_code(module_text([emit_kernel(kernel, "k", where)]), where)], where)
+    text = emit_kernel(kernel, "k", where)
+    library = Library([object_code(module_text([text]), where)], where)
     function = ctypes.CFUNCTYPE(
-        None, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_void_p] * len(kernel.buffers)
+        None, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_void_p] * (len(kernel.buffers) + 1)
     )(library.address("k"))
+    scratch, address = _aligned(text.scratch_bytes)
+    scratch[:] = 255  # undefined until stored
     flat = []
     for buffer in kernel.buffers:
         logical = np.asarray(arrays[buffer.name]).reshape(buffer.shape)
         order = buffer.order or tuple(range(len(buffer.shape)))
         flat.append(np.array(logical.transpose(order), order="C"))
     for thread in range(2):
-        function(thread, 2, *[array.ctypes.data for array in flat])
+        function(thread, 2, *[array.ctypes.data for array in flat], address)
     results = {}
     for buffer, array in zip(kernel.buffers, flat, strict=True):
         order = buffer.order or tuple(range(len(buffer.shape)))

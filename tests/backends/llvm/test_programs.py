@@ -11,8 +11,9 @@ import pytest
 import graphc
 import graphc.functional as F
 from graphc import data, nn, optim
+from graphc.backends.llvm.code import kernel_text, runs_alone
 from graphc.backends.llvm.engine import ALLOWED_SYMBOLS
-from graphc.backends.llvm.program import NativeProgram, kernel_text, runs_alone
+from graphc.backends.llvm.program import NativeProgram
 from graphc.backends.llvm.threads import step_text
 from graphc.compiler import compile_graph
 from graphc.errors import IndexFault, ShapeError
