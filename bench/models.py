@@ -110,7 +110,7 @@ def momentum() -> Any:
 
 
 def _row(name: str, twin: str, model: Any, batch: Any, gflop: float, **changes: Any) -> Row:
-    chosen = {"loss": classify, "optimizer": optim.Adam} | changes
+    chosen: dict[str, Any] = {"loss": classify, "optimizer": optim.Adam} | changes
     return Row(name=name, twin=twin, model=model, batch=batch, gflop=gflop, **chosen)
 
 

@@ -47,9 +47,8 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.peers", description=__doc__.splitlines()[0]
-    )
+    about = str(__doc__).splitlines()[0]
+    parser = argparse.ArgumentParser(prog="python -m bench.peers", description=about)
     parser.add_argument("--torch", help="a Python that has torch")
     parser.add_argument("--jax", help="a Python that has jax")
     parser.add_argument("--rows", help=f"of {', '.join(ROWS)}; all where not given")
@@ -81,8 +80,8 @@ def measure(row: Row, threads: int, options: argparse.Namespace) -> dict[str, An
 
 def _save(row: Row, file: Path) -> None:
     weights: dict[str, Any] = row.model().state_dict()
-    batch = {f"batch.{number}": array for number, array in enumerate(row.arrays())}
-    np.savez(file, **weights, **batch)
+    arrays = weights | {f"batch.{n}": array for n, array in enumerate(row.arrays())}
+    np.savez(file, **arrays)
 
 
 def _start(
@@ -151,9 +150,8 @@ def report(result: dict[str, Any]) -> str:
         median, minimum = 1e3 * figures["median"], 1e3 * figures["minimum"]
         ratio = "" if name == "graphc" else f"  {figures['median'] / ours:.2f} times graphc's"
         lines.append(f"  {name:20} {median:9.3f} ms  least {minimum:9.3f}{ratio}")
-    lines.append(
-        f"  share of the FMA peak ({result['gigaflops']:.0f} GFLOP/s): {100 * share:.0f} %"
-    )
+    peak = f"{result['gigaflops']:.0f} GFLOP/s"
+    lines.append(f"  {100 * share:.0f} % of the FMA peak, {peak}")
     lines += [f"  {name}: {reason}" for name, reason in result["failed"].items()]
     return "\n".join(lines)
 
