@@ -47,6 +47,8 @@ FUSE: Pipeline = (
 
 DEFAULT: Pipeline = DIFFERENTIATE + OPTIMIZE + FUSE
 
+# Instead of finding composites with kernels of their own, those that a model names are opened.
 UNFUSED: Pipeline = tuple(
-    step for step in DIFFERENTIATE + OPTIMIZE if not isinstance(step, Recognise)
+    Decompose(lacking="fusion") if isinstance(step, Recognise) else step
+    for step in DIFFERENTIATE + OPTIMIZE
 )

@@ -1,0 +1,308 @@
+"""Nests that work on local blocks (attention and its gradient): their inner loops in registers.
+
+    parallel b, h:                                 parallel owner:
+        local p[64, 64]                                local p[64, 64]
+        parallel j, i: let s = reduce dot (e) a * b    serial blocks: tile = 0
+                       p[j, i] = f(s)              =>      serial e: contract tile += a * b
+                                                           unroll j: vector i: p[j, i] = f(tile)
+        serial j: parallel i: top[i] = max(…)          serial j: vector i: registers = max(…)
+        serial j: parallel i: p[j, i] = exp(…)         serial j: vector i: p[j, i] = exp(…)
+
+The outer loops become one, so that threads share all blocks out. Products are added in the order
+of the naive nest, so that no choice here changes a bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from graphc.loops import (
+    Buffer,
+    Contract,
+    Expr,
+    Kernel,
+    Let,
+    Load,
+    Local,
+    Loop,
+    Reduce,
+    Statement,
+    Store,
+    When,
+    add,
+    const,
+    floordiv,
+    index,
+    load,
+    mod,
+    mul,
+    variable,
+)
+from graphc.loops.affine import affine, free_variables
+from graphc.loops.expressions import Literal, children, with_children
+from graphc.loops.kernel import LoopKind
+from graphc.loops.substitute import substitute
+from graphc.target import Target
+
+from .elementwise import substituted
+from .transposed import tile_transposed
+
+_ROW, _COLUMN, _TILE = "tile.row", "tile.column", "tile"
+
+
+def tile_local_blocks(kernel: Kernel, target: Target) -> Kernel | None:
+    """The kernel with its inner loops in registers; None where no nest has local buffers."""
+    nests = [_take_apart(statement) for statement in kernel.body]
+    if not any(_declares(body) for _, body in nests):
+        return None
+    return replace(kernel, body=tuple(_shared_out(kernel, *nest, target) for nest in nests))
+
+
+def _take_apart(statement: Statement) -> tuple[list[Loop], tuple[Statement, ...]]:
+    """The outermost parallel loops that hold only one another, and what the last one holds."""
+    loops: list[Loop] = []
+    body: tuple[Statement, ...] = (statement,)
+    while len(body) == 1 and isinstance(body[0], Loop) and body[0].kind == "parallel":
+        if not isinstance(body[0].upper, Literal):
+            break
+        loops.append(body[0])
+        body = body[0].body
+    return loops, body
+
+
+def _declares(body: Sequence[Statement]) -> bool:
+    return any(
+        _declares(s.body) if isinstance(s, Loop | When) else isinstance(s, Local) for s in body
+    )
+
+
+def _shared_out(
+    kernel: Kernel, loops: Sequence[Loop], body: Sequence[Statement], target: Target
+) -> Statement:
+    """One parallel loop over all blocks, their indices taken from its number."""
+    left: Expr = variable("owner")
+    lets: list[Statement] = []
+    for loop in reversed(loops):
+        outermost = loop is loops[0]
+        lets.append(Let(loop.var, left if outermost else mod(left, _extent(loop))))
+        left = floordiv(left, _extent(loop))
+    total = math.prod(map(_extent, loops))
+    inner = _Blocks(dict(kernel.by_name), target).body(body)
+    return Loop("parallel", "owner", index(0), index(total), (*lets, *inner))
+
+
+def _extent(loop: Loop) -> int:
+    assert isinstance(loop.upper, Literal)
+    return int(loop.upper.value)
+
+
+@dataclass
+class _Blocks:
+    """Rewrites the statements of one owner; `buffers` are those in scope."""
+
+    buffers: dict[str, Buffer]
+    target: Target
+
+    def body(self, statements: Sequence[Statement]) -> tuple[Statement, ...]:
+        return tuple(new for statement in statements for new in self.statement(statement))
+
+    def statement(self, statement: Statement) -> Sequence[Statement]:
+        match statement:
+            case Local(buffer):
+                self.buffers[buffer.name] = buffer
+                return (statement,)
+            case When(condition, body):
+                return (When(condition, self.body(body)),)
+            case Loop(kind="parallel"):
+                return self._independent(statement)
+            case Loop(kind="serial"):
+                running = self._running(statement)
+                return running or (replace(statement, body=self.body(statement.body)),)
+            case _:
+                return (statement,)
+
+    def _independent(self, statement: Loop) -> Sequence[Statement]:
+        loops, body = _take_apart(statement)
+        product = self._product(loops, body)
+        if product is not None:
+            return product
+        alone = Kernel("block", tuple(self.buffers.values()), (statement,))
+        crossed = tile_transposed(alone, self.target)
+        if crossed is not None:
+            return crossed.body
+        return (self._vectors(loops, body),)
+
+    # Elementwise
+
+    def _vectors(self, loops: Sequence[Loop], body: tuple[Statement, ...]) -> Statement:
+        """The innermost loop in vectors, where it stores neighbours."""
+        stores = [s for s in body if isinstance(s, Store)]
+        plain = len(stores) > 0 and all(isinstance(s, Let | Store) for s in body)
+        in_vectors = plain and all(self._stride(s, loops[-1].var) == 1 for s in stores)
+        for loop in reversed(loops):
+            wide = in_vectors and loop is loops[-1] and _extent(loop) > 1
+            body = (replace(loop, kind="vector" if wide else "serial", body=body),)
+        return body[0]
+
+    def _stride(self, access: Load | Store, name: str) -> int | None:
+        total = 0
+        strides = self.buffers[access.buffer].strides
+        for expr, stride in zip(access.index, strides, strict=True):
+            form = affine(expr)
+            if form is None or form.hides(name):
+                return None
+            total += stride * form.coefficient(name)
+        return total
+
+    def _running(self, loop: Loop) -> Sequence[Statement] | None:
+        """A fold along `loop` of rows side by side: what it updates stays in registers."""
+        if len(loop.body) != 1 or not isinstance(loop.body[0], Loop):
+            return None
+        inner = loop.body[0]
+        if inner.kind != "parallel" or not isinstance(inner.upper, Literal):
+            return None
+        if not all(isinstance(s, Let | Store) for s in inner.body) or _extent(inner) < 2:
+            return None
+        held = self._accumulators(inner)
+        if not held:
+            return None
+        names = {buffer.name: f"{buffer.name}.r" for buffer in held}
+        body = tuple(_renamed(s, names) for s in inner.body)
+        registers = [
+            replace(b, name=names[b.name], shape=(1, *b.shape), space="register") for b in held
+        ]
+        at = (variable(inner.var),)
+        own = (index(0), *at)
+        fill = tuple(Store(names[b.name], own, load(b.name, at, b.dtype)) for b in held)
+        spill = tuple(Store(b.name, at, load(names[b.name], own, b.dtype)) for b in held)
+        return (
+            *map(Local, registers),
+            replace(inner, kind="vector", body=fill),
+            replace(loop, body=(replace(inner, kind="vector", body=body),)),
+            replace(inner, kind="vector", body=spill),
+        )
+
+    def _accumulators(self, inner: Loop) -> list[Buffer]:
+        """Local rows that an iteration stores to at its own index alone."""
+        found = dict.fromkeys(s.buffer for s in inner.body if isinstance(s, Store))
+        at = (variable(inner.var),)
+        stores = [s for s in inner.body if isinstance(s, Store)]
+        if not all(self._stride(s, inner.var) == 1 for s in stores):
+            return []
+        rows = [self.buffers[name] for name in found if self.buffers[name].space == "scratch"]
+        rows = [row for row in rows if row.shape == (_extent(inner),)]
+        return [row for row in rows if all(s.index == at for s in stores if s.buffer == row.name)]
+
+    # Products
+
+    def _product(
+        self, loops: Sequence[Loop], body: tuple[Statement, ...]
+    ) -> Sequence[Statement] | None:
+        """Register tiles of a sum of products over two loops; None where it is something else."""
+        if len(loops) != 2 or not isinstance(body[0], Let):
+            return None
+        fold = body[0].value
+        if not isinstance(fold, Reduce) or fold.combine != "dot" or len(fold.axes) != 1:
+            return None
+        row, column = (loop.var for loop in loops)
+        a, b = fold.body
+        stores = [s for s in body if isinstance(s, Store)]
+        fits = column not in free_variables(a) and row not in free_variables(b)
+        if not fits or not isinstance(b, Load) or self._stride(b, column) != 1:
+            return None
+        if fold.where is not None or not all(self._stride(s, column) == 1 for s in stores):
+            return None
+        product = _Product(body[0].name, fold, row, column, body[1:])
+        return tuple(self._tiles(product, *map(_extent, loops)))
+
+    def _tiles(self, product: _Product, rows: int, columns: int) -> Iterator[Statement]:
+        width = max(1, self.target.vector_bytes // product.fold.dtype.itemsize)
+        vectors = min(-(-columns // width), self._widest())
+        for first_column, column_tiles, wide in _cut(columns, vectors * width):
+            used = -(-wide // width)
+            most = max(1, (self.target.registers - self._spare() - used) // used)
+            for first_row, row_tiles, high in _balanced(rows, most):
+                row = add(mul(variable("row.block"), high), first_row)
+                column = add(mul(variable("column.block"), wide), first_column)
+                tile = product.tile(row, column, high, wide)
+                inner = Loop("serial", "row.block", index(0), index(row_tiles), tile)
+                yield Loop("serial", "column.block", index(0), index(column_tiles), (inner,))
+
+    def _widest(self) -> int:
+        """Vectors side by side in a tile of six rows, beside a row of b and an element of a."""
+        return max(1, min(4, (self.target.registers - self._spare()) // 7))
+
+    def _spare(self) -> int:
+        """Registers for an element of a, and for a product where it is not added at once."""
+        return 1 if self.target.fma else 2
+
+
+@dataclass(frozen=True)
+class _Product:
+    """let name = reduce dot a * b; rest, over row and column."""
+
+    name: str
+    fold: Reduce
+    row: str
+    column: str
+    rest: tuple[Statement, ...]
+
+    def tile(self, row: Expr, column: Expr, high: int, wide: int) -> tuple[Statement, ...]:
+        local = Buffer(_TILE, (high, wide), self.fold.dtype, space="register")
+        at = (variable(_ROW), variable(_COLUMN))
+        place: dict[str, Expr] = {
+            self.row: add(row, variable(_ROW)),
+            self.column: add(column, variable(_COLUMN)),
+        }
+        a, b = (substitute(part, place) for part in self.fold.body)
+        (axis,) = self.fold.axes
+        products = Contract(_TILE, _ROW, _COLUMN, a, b)
+        result = load(_TILE, at, local.dtype)
+        finish = tuple(substituted(s, {**place, self.name: result}) for s in self.rest)
+        return (
+            Local(local),
+            _over(local, (Store(_TILE, at, const(0, local.dtype)),)),
+            Loop("serial", axis.name, index(0), index(axis.extent), (products,)),
+            _over(local, finish),
+        )
+
+
+def _over(tile: Buffer, body: tuple[Statement, ...]) -> Statement:
+    kind: LoopKind = "vector" if tile.shape[1] > 1 else "unroll"
+    inner = Loop(kind, _COLUMN, index(0), index(tile.shape[1]), body)
+    return Loop("unroll", _ROW, index(0), index(tile.shape[0]), (inner,))
+
+
+def _cut(extent: int, most: int) -> list[tuple[int, int, int]]:
+    """(first, number of tiles, size): full tiles, then what is left."""
+    whole, rest = divmod(extent, most)
+    return [(0, whole, most)] * bool(whole) + [(whole * most, 1, rest)] * bool(rest)
+
+
+def _balanced(extent: int, most: int) -> list[tuple[int, int, int]]:
+    """Tiles of nearly equal size: a short last one would run at the latency of its few sums."""
+    tiles = -(-extent // most)
+    small, larger = divmod(extent, tiles)
+    cut = [(0, larger, small + 1)] * bool(larger)
+    return cut + [(larger * (small + 1), tiles - larger, small)] * bool(tiles - larger)
+
+
+def _renamed(statement: Statement, names: Mapping[str, str]) -> Statement:
+    """A let or store with rows in registers instead: tiles of one row, by their names."""
+    if isinstance(statement, Let):
+        return Let(statement.name, _loads_renamed(statement.value, names))
+    assert isinstance(statement, Store)
+    value = _loads_renamed(statement.value, names)
+    if statement.buffer not in names:
+        return replace(statement, value=value)
+    return Store(names[statement.buffer], (index(0), *statement.index), value)
+
+
+def _loads_renamed(expr: Expr, names: Mapping[str, str]) -> Expr:
+    parts = tuple(_loads_renamed(part, names) for part in children(expr))
+    expr = with_children(expr, parts)
+    if isinstance(expr, Load) and expr.buffer in names:
+        return replace(expr, buffer=names[expr.buffer], index=(index(0), *expr.index))
+    return expr

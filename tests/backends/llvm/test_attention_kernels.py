@@ -1,0 +1,93 @@
+"""Attention's nests in registers against the naive nests: bit for bit, on each vector width."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graphc import target
+from graphc.backends.llvm.attention import tile_local_blocks
+from graphc.loops import Kernel
+from graphc.loops.evaluate import run_kernel
+from graphc.loops.verify import verify_kernel
+from graphc.ops.attention_samples import operands, options
+from graphc.ops.define import Sample
+from graphc.ops.samples import real, truth
+from tests.backends.llvm.test_emit import run_compiled
+from tests.ops.single_operator import graph_of, naive_kernel
+
+TARGETS = [
+    t
+    for t in (target.X86_64_V3, target.X86_64_V4)
+    if target.host().is_x86 and t.vector_bytes <= target.host().vector_bytes
+]
+KEY = np.array([7, 9], np.uint32)
+
+# batch, heads, key heads, (queries, keys), (width, value width); options; masks by shape
+CASES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "whole blocks": ((1, 2, 2, (128, 128), (16, 32)), {}),
+    "whole blocks, causal": ((1, 2, 1, (128, 192), (16, 16)), {"causal": True}),
+    "tails": ((2, 1, 1, (37, 70), (5, 17)), {}),
+    "tails, causal": ((1, 1, 1, (150, 131), (24, 8)), {"causal": True}),
+    "one query": ((1, 2, 1, (1, 130), (8, 8)), {}),
+    "one key": ((1, 1, 1, (70, 1), (8, 1)), {}),
+    "padding": ((2, 2, 1, (66, 70), (8, 8)), {"mask": (2, 1, 1, 70)}),
+    "a mask": ((1, 2, 1, (40, 70), (8, 8)), {"mask": (1, 2, 40, 70)}),
+    "a bias": ((1, 2, 1, (40, 70), (8, 8)), {"mask": (1, 2, 40, 70), "additive": True}),
+    "dropout": ((1, 2, 1, (40, 70), (8, 8)), {"dropout": 0.3, "causal": True}),
+}
+
+
+def sample(sizes: Any, chosen: dict[str, Any], dtype: Any) -> Sample:
+    changed = dict(chosen)
+    shape, additive = changed.pop("mask", None), changed.pop("additive", False)
+    arrays: list[Any] = [x.astype(dtype) for x in operands(*sizes)]
+    if shape is not None:
+        arrays.append(real(shape).astype(dtype) if additive else truth(shape))
+        changed["mask"] = True
+    if "dropout" in changed:
+        arrays.append(KEY)
+    return Sample(tuple(arrays), options(**changed))
+
+
+def with_gradient(forward: Sample) -> Sample:
+    q, _, v = forward.arrays[:3]
+    rows = q.shape[:3]
+    more = (real(rows, 1, 3), real(rows, seed=2), real((*rows, v.shape[3]), seed=3))
+    return Sample((*forward.arrays, *(x.astype(q.dtype) for x in more)), forward.attrs)
+
+
+def kernel_and_arrays(op: str, chosen: Sample) -> tuple[Kernel, dict[str, Any]]:
+    (node,) = graph_of(op, chosen).nodes
+    arrays = {f"x{i}": np.array(x) for i, x in enumerate(chosen.arrays)}
+    for i, value in enumerate(node.results):
+        arrays[f"y{i}"] = np.zeros(value.shape, value.dtype.numpy)
+    return naive_kernel(node), arrays
+
+
+@pytest.mark.parametrize("where", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("op", ["attention", "attention_grad"])
+@pytest.mark.parametrize("case", CASES)
+def test_tiles_give_the_bits_of_the_naive_nest(case: str, op: str, where: Any) -> None:
+    dtype = np.float64 if case == "tails" else np.float32
+    chosen = sample(*CASES[case], dtype)
+    chosen = with_gradient(chosen) if op == "attention_grad" else chosen
+    naive, arrays = kernel_and_arrays(op, chosen)
+    expected = {name: array.copy() for name, array in arrays.items()}
+    run_kernel(naive, expected)
+    tiled = tile_local_blocks(naive, where)
+    assert tiled is not None
+    verify_kernel(tiled)
+    found = run_compiled(tiled, arrays, where)
+    for buffer in naive.buffers:
+        np.testing.assert_array_equal(found[buffer.name], expected[buffer.name])
+
+
+def test_products_become_register_tiles() -> None:
+    naive, _ = kernel_and_arrays("attention", sample(*CASES["whole blocks"], np.float32))
+    tiled = str(tile_local_blocks(naive, target.X86_64_V4))
+    assert tiled.count("contract tile[") == 4  # of six rows and of five, in two products
+    assert "local tile: register f32[6,64]" in tiled
+    assert "reduce dot" not in tiled
