@@ -63,6 +63,7 @@ nav small { display: block; color: #666; overflow: hidden; text-overflow: ellips
 .box.near rect { stroke: #26c; stroke-width: 2; }
 .box.chosen rect { stroke: #c22; stroke-width: 3; }
 .arrow.near { stroke: #26c; stroke-width: 2; }
+.box.near, .box.chosen, .arrow.near { opacity: 1; }
 aside h2 { font: bold 15px ui-monospace, Menlo, Consolas, monospace; margin: 0 0 8px;
            overflow-wrap: anywhere; }
 dt { color: #666; font-size: 12px; margin-top: 8px; }

@@ -140,6 +140,11 @@ class Kernel:
     def by_name(self) -> dict[str, Buffer]:
         return {buffer.name: buffer for buffer in self.buffers}
 
+    @property
+    def moved_bytes(self) -> int:
+        """What one run must move: each buffer once, one that is updated in place twice."""
+        return sum(b.nbytes * (2 if b.access == "inout" else 1) for b in self.buffers)
+
     @cached_property
     def structural_hash(self) -> str:
         """A digest of all but the name."""

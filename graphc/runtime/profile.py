@@ -144,9 +144,14 @@ class Profile:
     measurement: Measurement
 
     @property
+    def launch_seconds(self) -> float:
+        """Of all launches; other work on the machine shows less in it than in whole steps."""
+        return sum(row.seconds for row in self.launches)
+
+    @property
     def waiting_seconds(self) -> float:
-        """Of a stamped step: at barriers, and where threads wait for the slowest."""
-        return max(self.stamped_seconds - sum(row.seconds for row in self.launches), 0.0)
+        """Of a stamped step: at barriers, and while other work has the processor."""
+        return max(self.stamped_seconds - self.launch_seconds, 0.0)
 
     @property
     def flops(self) -> int:
@@ -223,11 +228,6 @@ def launch_positions(schedule: Schedule) -> Iterator[tuple[int, Launch]]:
             yield node.position, node.step
 
 
-def moved_bytes(kernel: Kernel) -> int:
-    """What one run of a kernel must move: a buffer that is read and written counts twice."""
-    return sum(b.nbytes * (2 if b.access == "inout" else 1) for b in kernel.buffers)
-
-
 def traffic_bytes(schedule: Schedule) -> int:
     """What one step must move, repeats counted; of a branch, its larger arm."""
     return _traffic(schedule, schedule.steps)
@@ -238,7 +238,7 @@ def _traffic(schedule: Schedule, steps: Sequence[Step]) -> int:
     for step in steps:
         match step:
             case Launch(kernel=kernel):
-                total += moved_bytes(schedule.kernels[kernel])
+                total += schedule.kernels[kernel].moved_bytes
             case Repeat(count=count, steps=inner):
                 total += count * _traffic(schedule, inner)
             case Branch(yes=yes, no=no):
@@ -282,7 +282,7 @@ def _launch_time(
 ) -> LaunchTime:
     kernel = schedule.kernels[launch.kernel]
     threads = 1 if position in measurement.single else measurement.threads
-    moved = moved_bytes(kernel)
+    moved = kernel.moved_bytes
     roof, limit = _roof_seconds(kernel, launch.flops, moved, measurement.roofs[threads])
     repeats = seen[0].repeats
     slowest = statistics.median(round.slowest for round in seen)

@@ -26,7 +26,7 @@ def profile_rows(profile: Profile, limit: int | None = None) -> list[tuple[str, 
 
 
 def _row(row: LaunchTime, profile: Profile) -> tuple[str, ...]:
-    launch, whole = row.launch, profile.stamped_seconds or 1.0
+    launch, whole = row.launch, profile.launch_seconds or 1.0
     times = f" x{row.repeats}" if row.repeats > 1 else ""
     alone = ", one thread" if row.threads < profile.measurement.threads else ""
     return (
@@ -64,14 +64,16 @@ def _roof_line(roof: Roof) -> str:
 
 
 def total_lines(profile: Profile) -> list[str]:
-    """Where the whole step's time goes."""
+    """Where the whole step's time goes; the percentages above are of the launches' time."""
+    fastest = _ms(min(profile.measurement.step_seconds))
+    rounds = len(profile.measurement.step_seconds)
     peak = profile.roof.gflops["float32"] * 1e9
     rate = profile.flops / (profile.step_seconds or 1.0)
     return _columns(
-        ("step", _ms(profile.step_seconds), f"median of {len(profile.measurement.step_seconds)}"),
+        ("step", _ms(profile.step_seconds), f"median of {rounds}; the fastest took {fastest}"),
         ("with stamps", _ms(profile.stamped_seconds), "as the launches were timed"),
-        ("launches", _ms(sum(row.seconds for row in profile.launches)), "the slowest thread's"),
-        ("waiting", _ms(profile.waiting_seconds), "at barriers, and for the slowest thread"),
+        ("launches", _ms(profile.launch_seconds), "medians of each, of its slowest thread"),
+        ("the rest", _ms(profile.waiting_seconds), "waiting at barriers, and other work here"),
         ("all at roof", _ms(profile.roof_seconds), "the least that these launches could take"),
         (
             "computes",
