@@ -48,11 +48,12 @@ from graphc.loops.affine import free_variables
 from graphc.loops.build import call
 from graphc.loops.clamp import clamp, conjuncts
 from graphc.loops.intervals import Interval
+from graphc.loops.kernel import LoopKind
 from graphc.loops.simplify import always_holds, simplify_kernel
 from graphc.loops.substitute import substitute
 from graphc.target import Target
 
-from .contraction_nest import Nest, extent_of, take_apart
+from .contraction_nest import WIDE, Nest, extent_of, take_apart
 from .elementwise import stride, substituted
 
 _ROW, _COLUMN, _TILE, _PANEL = "tile.row", "tile.column", "tile", "panel"
@@ -62,18 +63,24 @@ _CHUNK = "k.block"
 _ENOUGH = 10
 # Rows that make up for copying a panel: the copy is then a few percent of the products.
 _ROWS_FOR_PANEL = 64
+# Products of an element of a tile that are written out without a loop.
+_WRITTEN_OUT = 9
 # Work items to share out among threads, where there are rows enough.
 _ITEMS = 16
 
 
 def tile_contraction(kernel: Kernel, target: Target) -> Kernel | None:
     """The tiled kernel, or None where this form does not fit."""
+    return _tile_contraction(kernel, target, whole=True)
+
+
+def _tile_contraction(kernel: Kernel, target: Target, whole: bool) -> Kernel | None:
     nest = take_apart(kernel)
     if nest is None:
         return None
-    pieces = _without_border(kernel, nest)
+    pieces = [kernel] if nest.has_wide_rows and not whole else _without_border(kernel, nest)
     if len(pieces) > 1:
-        tiled = [tile_contraction(piece, target) or piece for piece in pieces]
+        tiled = [_tile_contraction(piece, target, whole=False) or piece for piece in pieces]
         return replace(kernel, body=tuple(s for piece in tiled for s in piece.body))
     if not nest.rows():
         return None
@@ -89,14 +96,15 @@ def _without_border(kernel: Kernel, nest: Nest) -> list[Kernel]:
     """The kernel cut along one index so that conditions on it hold throughout the widest piece.
 
     Rows of a tile must share their conditions. Along the padded width of an image they do,
-    except at the two borders, which become pieces of their own.
+    except at the two borders, which become pieces of their own. Images of a batch share theirs
+    too, but lie far apart, often in the same lines of the cache.
     """
     read_by_b = free_variables(nest.dot.body[1])
     for loop in reversed(nest.loops):
         name, extent = loop.var, extent_of(loop)
         where = nest.dot.where
         usable = where is not None and name in free_variables(where)
-        if not usable or name == nest.column or extent < 8 or name in read_by_b:
+        if not usable or name == nest.column or extent < WIDE or name in read_by_b:
             continue
         reach = next((r for r in range(1, 4) if _holds(nest, name, r, extent - r)), 0)
         if reach:
@@ -221,7 +229,7 @@ class _Plan:
         """The fastest wide index, or the widest with others whole where registers are left."""
         nest, window = self.nest, self.nest.window
         names = nest.rows()
-        wide = [name for name in names if nest.extent(name) >= 8]
+        wide = [name for name in names if nest.extent(name) >= WIDE]
         first = wide[-1] if wide else max(names, key=nest.extent)
         chosen, left = [first], self._most_rows(vectors) // nest.window_size
         left //= nest.extent(first)
@@ -334,6 +342,8 @@ class _Plan:
         """Scratch for a copy of b's columns, where neighbours along k lie apart."""
         b, axes = self.nest.dot.body[1], self.nest.dot.axes
         assert isinstance(b, Load)
+        if not axes:  # a product with one k has no panel
+            return None
         rows = math.prod(n for _, n in self._rowwise(row_tiles)) * tile.high * self.rows.step
         step = stride(b, axes[-1].name, self.kernel)
         dtype = self.nest.dot.dtype
@@ -478,4 +488,10 @@ def _folds(
         start, stop = _in_chunk(axis, chunk)
         lower, upper = call("max", lower, start), call("min", upper, stop)
     body = _folds(inner, left, contract, None)
-    return (Loop("serial", axis.name, lower, upper, body),)
+    kind: LoopKind = "serial" if chunk is not None or not _is_short(axes, left) else "unroll"
+    return (Loop(kind, axis.name, lower, upper, body),)
+
+
+def _is_short(axes: Sequence[Axis], where: Expr | None) -> bool:
+    """Whether loops over k are better written out than counted: few channels, a small kernel."""
+    return where is None and math.prod(axis.extent for axis in axes) <= _WRITTEN_OUT

@@ -85,7 +85,8 @@ class TrainStep:
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Raises ArgumentError for an option that comes too late."""
-        if name in _OPTIONS and getattr(self, "_program", None) is not None:
+        is_late = name in _OPTIONS and getattr(self, "_program", None) is not None
+        if is_late and getattr(self, name) != value:
             raise ArgumentError(f"{self.graph.name} is compiled; set {name} before its first use")
         super().__setattr__(name, value)
 

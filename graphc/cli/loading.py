@@ -9,19 +9,41 @@ from pathlib import Path
 from typing import Any
 
 from graphc.errors import ArgumentError
+from graphc.frontends.train.step import TrainStep
 from graphc.models.registry import find
 
+DEFAULT_EPOCHS = 10  # of a model in a file
 
-def load_model(name: str, data: str | None, batch_size: int | None) -> tuple[Any, Any, Any, int]:
-    """(step, training loader or None, test loader or None, epochs)."""
+Loaded = tuple[Any, Any, Any, int]
+
+
+def load_model(
+    name: str, data: str | None, batch_size: int | None, epochs: int | None = None
+) -> Loaded:
+    """(step, training loader or None, test loader or None, epochs).
+
+    Raises ArgumentError for a name that is neither a ready model nor a function in a file, and for
+    a function that gives something else.
+    """
     path, colon, function = name.rpartition(":")
     if not colon or not path.endswith(".py"):
         model = find(name)
-        return (*model.make(data, batch_size), model.epochs)
-    made = _call(_function(Path(path), function), data, batch_size)
+        made = model.make(data, batch_size, epochs)
+        return (*made, model.epochs if epochs is None else epochs)
+    made = _call(_function(Path(path), function), data, batch_size, epochs)
     parts = made if isinstance(made, tuple) else (made,)
+    if not 1 <= len(parts) <= 3 or not isinstance(parts[0], TrainStep):
+        raise ArgumentError(
+            f"{name} gives {_described(made)}; expected a TrainStep, or "
+            "(TrainStep, loader) or (TrainStep, loader, test loader)"
+        )
     step, train, test = (*parts, None, None)[:3]
-    return step, train, test, 10
+    return step, train, test, DEFAULT_EPOCHS if epochs is None else epochs
+
+
+def _described(made: Any) -> str:
+    kinds = [type(part).__name__ for part in made] if isinstance(made, tuple) else []
+    return f"({', '.join(kinds)})" if kinds else type(made).__name__
 
 
 def _function(path: Path, name: str) -> Any:
@@ -31,16 +53,22 @@ def _function(path: Path, name: str) -> Any:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(path.parent.resolve()))  # as `python path` would find its neighbours
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.pop(0)
     if not hasattr(module, name):
         raise ArgumentError(f"{path} has no function {name}")
     return getattr(module, name)
 
 
-def _call(function: Any, data: str | None, batch_size: int | None) -> Any:
-    given = {"data": data, "batch_size": batch_size}
-    options = {key: value for key, value in given.items() if value is not None}
+def _call(function: Any, data: str | None, batch_size: int | None, epochs: int | None) -> Any:
+    """Call with the options that are given; `epochs` only where the function takes it."""
     known = inspect.signature(function).parameters
+    given: dict[str, Any] = {"data": data, "batch_size": batch_size}
+    given |= {"epochs": epochs} if "epochs" in known else {}
+    options = {key: value for key, value in given.items() if value is not None}
     for key in options:
         if key not in known:
             flag = key.replace("_", "-")

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from graphc.errors import ArgumentError
+from graphc.errors import GraphcError
+from graphc.frontends.tracing import trace
 from graphc.frontends.train.metrics import accuracy
 from graphc.frontends.train.protocol import ModelFunction
 from graphc.frontends.train.trainer import Trainer
@@ -32,14 +33,27 @@ def _final(history: Any, trainer: Any, test: Any) -> str:
 
 
 def _metrics(step: Any, test: Any) -> tuple[ModelFunction, ...]:
-    """Accuracy where there is one class for each example."""
-    specs = step.batch_specs
-    classes = len(specs) == 2 and len(specs[1].shape) == 1
-    return (accuracy,) if test is not None and classes else ()
+    """Accuracy where the model gives scores [N, C] for batches of (x, classes [N])."""
+    return (accuracy,) if test is not None and _classifies(step) else ()
+
+
+def _classifies(step: Any) -> bool:
+    if len(step.batch_specs) != 2:
+        return False
+    x, y = step.batch_specs
+    if len(y.shape) != 1 or not y.dtype.is_integer:
+        return False
+    try:
+        outputs = trace(lambda x: step.model(x), x).outputs
+    except GraphcError:  # a model that is called in another way
+        return False
+    return len(outputs) == 1 and len(outputs[0].shape) == 2 and outputs[0].shape[1] > 1
 
 
 def _folder(options: argparse.Namespace) -> Path:
-    """The run's folder: --out, the newest one for --resume, or the next free number."""
+    """The run's folder: --out, the newest one for --resume (the first where there is none), or the
+    next free number.
+    """
     if options.out:
         return Path(options.out)
     name = Path(options.model.rpartition(":")[0] or options.model).stem
@@ -47,9 +61,7 @@ def _folder(options: argparse.Namespace) -> Path:
     numbers = [_number(path.name, name) for path in root.glob(f"{name}-*")]
     newest = max(numbers, default=0)
     if options.resume:
-        if not newest:
-            raise ArgumentError(f"no run of {name} in {root} to resume")
-        return root / f"{name}-{newest}"
+        return root / f"{name}-{max(1, newest)}"
     return root / f"{name}-{newest + 1}"
 
 

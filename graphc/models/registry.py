@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from graphc.errors import ArgumentError
@@ -14,7 +15,8 @@ from graphc.errors import ArgumentError
 class ReadyModel:
     """A model that trains from the command line.
 
-    home      the module that defines `make(data, batch_size) -> (step, training, test loaders)`
+    home      the module that defines `make(data, batch_size) -> (step, training, test loaders)`,
+              and takes `epochs` too where the learning rate depends on them
     epochs    how many it trains for if nothing else is said
     """
 
@@ -22,11 +24,17 @@ class ReadyModel:
     epochs: int
     about: str
 
-    def make(self, data: str | None = None, batch_size: int | None = None) -> tuple[Any, Any, Any]:
-        """(TrainStep, training loader, test loader)."""
+    def make(
+        self,
+        data: str | None = None,
+        batch_size: int | None = None,
+        epochs: int | None = None,
+    ) -> tuple[Any, Any, Any]:
+        """(TrainStep, training loader, test loader); None leaves an option as the model has it."""
         build: Callable[..., tuple[Any, Any, Any]] = import_module(self.home).make
-        options = {} if batch_size is None else {"batch_size": batch_size}
-        return build(data, **options)
+        given = {"data": data, "batch_size": batch_size, "epochs": epochs}
+        known = signature(build).parameters
+        return build(**{k: v for k, v in given.items() if v is not None and k in known})
 
 
 MODELS: Mapping[str, ReadyModel] = {

@@ -148,3 +148,85 @@ def test_python_m_graphc_is_the_command_line() -> None:
     run = subprocess.run([sys.executable, "-m", "graphc", "models"], capture_output=True, text=True)
     assert run.returncode == 0
     assert "cifar-cnn" in run.stdout
+
+
+OTHERS = '''
+import numpy as np
+
+import graphc
+from graphc import data, nn, optim
+
+x = np.linspace(-1, 1, 32, dtype=np.float32).reshape(32, 1)
+
+
+def regression(epochs=3):
+    """A line through points: no classes, so no accuracy."""
+    rate = optim.schedules.cosine(0.5, total_steps=epochs * 4)
+    step = graphc.TrainStep(
+        nn.Linear(1, 1),
+        lambda model, x, y: ((model(x)[:, 0] - y) ** 2).mean(),
+        optim.SGD(rate),
+        graphc.Spec((8, 1)),
+        graphc.Spec((8,)),
+    )
+    assert epochs == 2
+    points = data.arrays(x, 3 * x[:, 0] - 1)
+    return step, data.Loader(points, 8), data.Loader(points, 8, shuffle=False)
+
+
+def untested():
+    step, train, _ = regression(2)
+    return step, train
+
+
+def wrong():
+    return "a step"
+'''
+
+
+@pytest.fixture
+def others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "others.py").write_text(OTHERS)
+
+
+def test_a_regression_ends_with_its_test_loss(
+    others: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "others.py:regression", "--epochs", "2", "--threads", "1"]) == 0
+    name, metric, value = capsys.readouterr().out.splitlines()[-1].split()
+    assert (name, metric) == ("test", "loss")
+    assert float(value) < 1
+
+
+def test_a_model_without_a_test_set_ends_with_its_train_loss(
+    others: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "others.py:untested", "--epochs", "1", "--threads", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("train loss ")
+
+
+def test_resume_without_a_run_starts_one(others: None, tmp_path: Path) -> None:
+    arguments = ["train", "others.py:untested", "--epochs", "1", "--threads", "1", "--resume"]
+    assert main(arguments) == 0
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["others-1"]
+
+
+def test_a_function_of_something_else_is_refused(
+    others: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["memory", "others.py:wrong"]) == 2
+    assert "others.py:wrong gives str; expected a TrainStep" in capsys.readouterr().err
+
+
+def test_bisect_tells_what_it_has_checked(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bisect", model, "--threads", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:-1]] == [
+        "passes",
+        "lowering",
+        "kernels",
+        "plan",
+        "threads",
+    ]
+    assert lines[-1] == "no difference"

@@ -1,0 +1,36 @@
+"""`graphc bisect`: the compiler's steps one by one on a training step, until one is wrong."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import CompileError
+from graphc.frontends.compile import pipeline
+from graphc.tools.bisect import find_difference
+
+
+def bisect(options: argparse.Namespace, step: Any, training: Any) -> None:
+    """Tell what has been checked; raises CompileError that names the step at fault.
+
+    The batch is the training loader's first, or made where there is none.
+    """
+    specs = step.batch_specs
+    batch = None
+    if training is not None:
+        given = zip(next(iter(training)), specs, strict=True)
+        batch = [np.asarray(array, spec.dtype.numpy) for array, spec in given]
+    found = find_difference(
+        step.graph,
+        {name: slot.array for name, slot in step.state.items()},
+        batch,
+        backend=step.backend,
+        threads=step.threads,
+        passes=pipeline(step.fuse, step.passes),
+        report=print,
+    )
+    if found is not None:
+        raise CompileError(str(found))
+    print("no difference")
