@@ -16,6 +16,7 @@ from graphc.planning.plan import MemoryPlan
 from graphc.runtime.versions import sources_digest
 from graphc.target import Target
 
+from .attention import tile_local_blocks
 from .engine import cached, generate, module_text, object_code, toolchain
 from .statements import KernelText, emit_kernel
 from .threads import step_text
@@ -82,7 +83,8 @@ def kernel_text(kernel: Kernel, symbol: str, target: Target) -> str:
 
 def emit(kernel: Kernel, symbol: str, target: Target) -> KernelText:
     """A kernel's function, tiled for the target."""
-    return emit_kernel(tile(kernel, target), symbol, target)
+    tiled = tile_local_blocks(kernel, target) or tile(kernel, target)
+    return emit_kernel(tiled, symbol, target)
 
 
 def _kernel_code(kernel: Kernel, symbol: str, target: Target) -> bytes:

@@ -20,18 +20,10 @@ from graphc.runtime.profile import Measurement
 from graphc.runtime.state import State
 from graphc.target import Target
 
-<<<<<<< theirs-working
-from .attention import tile_local_blocks
-from .engine import Library, assembly, cached, module_text, object_code
-from .statements import emit_kernel
-from .threads import STOP_BYTE, step_text
-from .tile import tile
-=======
 from . import code
 from .code import kernel_text
 from .engine import Library, assembly
 from .threads import STOP_BYTE
->>>>>>> kept-programs
 
 Array = np.ndarray[Any, Any]
 _SYNC_BYTES = 1024
@@ -52,15 +44,9 @@ def link(schedule: Schedule, plan: MemoryPlan, kernels: KernelCode) -> tuple[byt
     return tuple(code.link_step(schedule, plan, kernels, targets.host()))
 
 
-<<<<<<< theirs-working
-def kernel_text(kernel: Kernel, symbol: str, target: Target) -> str:
-    tiled = tile_local_blocks(kernel, target) or tile(kernel, target)
-    return module_text([emit_kernel(tiled, symbol, target)])
-=======
 def load(compiled: Compiled, state: State, threads: int) -> NativeProgram:
     """A program for this machine, ready to run."""
     return NativeProgram(compiled, state, threads, targets.host())
->>>>>>> kept-programs
 
 
 def kernel_code(kernel: Kernel, form: str, target: Target | None = None) -> str:
