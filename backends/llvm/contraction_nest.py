@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 from graphc.loops import (
     Axis,
+    Call,
     Expr,
     Item,
     Kernel,
@@ -29,10 +30,11 @@ from graphc.loops import (
     Statement,
     Store,
     Variable,
+    const,
     index,
 )
 from graphc.loops.affine import free_variables
-from graphc.loops.combine import step, unit
+from graphc.loops.combine import follow, step, unit
 from graphc.loops.expressions import Literal, children, with_children
 from graphc.loops.substitute import substitute
 
@@ -40,6 +42,9 @@ from .elementwise import stride, values
 
 _SUM = "tile.sum"
 _LARGEST_WINDOW = 16
+
+# An index that fills most of a tile's rows.
+WIDE = 8
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,10 @@ class Nest:
         conditions = set() if self.dot.where is None else free_variables(self.dot.where)
         blocked = {self.column} | free_variables(b) | conditions
         return [x.var for x in self.loops if x.var in free_variables(a) and x.var not in blocked]
+
+    @property
+    def has_wide_rows(self) -> bool:
+        return any(self.extent(name) >= WIDE for name in self.rows())
 
     def finish(self, sums: Sequence[Expr]) -> tuple[Statement, ...]:
         """The statements at one element, given the sum at each position of the window."""
@@ -178,18 +187,42 @@ def _items(fold: Reduce) -> int:
 
 
 def _steps(fold: Reduce, window: Sequence[Axis], sums: Sequence[Expr]) -> Iterator[Let]:
-    held: tuple[Expr, ...] = unit(fold)
+    held: tuple[Expr, ...] | None = None
     places = itertools.product(*(range(axis.extent) for axis in window))
-    for position, place in enumerate(places):
-        known: dict[str, Expr] = {_SUM: sums[position]}
-        known |= {axis.name: index(n) for axis, n in zip(window, place, strict=True)}
-        elements = tuple(substitute(part, known) for part in fold.body)
-        lets = [
-            Let(f"window.{position}.{item}", value)
-            for item, value in enumerate(step(fold.combine, held, elements))
-        ]
+    elements = [_at(fold, window, place, n) for place, n in zip(places, sums, strict=True)]
+    in_order = _grows([element[1:] for element in elements])
+    for position, element in enumerate(elements):
+        after = follow(fold.combine, held, element) if in_order else None
+        if after is None:
+            after = step(fold.combine, held or unit(fold), element)
+        lets = [Let(f"window.{position}.{item}", value) for item, value in enumerate(after)]
         yield from lets
         held = tuple(Variable(let.name, let.value.dtype) for let in lets)
+
+
+def _at(
+    fold: Reduce, window: Sequence[Axis], place: Sequence[int], value: Expr
+) -> tuple[Expr, ...]:
+    """The fold's elements at one position of the window."""
+    known: dict[str, Expr] = {_SUM: value}
+    known |= {axis.name: index(n) for axis, n in zip(window, place, strict=True)}
+    parts = (substitute(part, known) for part in fold.body)
+    return tuple(_without_cast(part) for part in parts)
+
+
+def _without_cast(expr: Expr) -> Expr:
+    match expr:
+        case Call(op="cast", args=(Literal(value=value),), dtype=dtype) if dtype.kind in "iu":
+            return const(value, dtype)
+    return expr
+
+
+def _grows(others: Sequence[Sequence[Expr]]) -> bool:
+    """Whether the elements beside the value, if there are any, are numbers that grow."""
+    numbers = [part.value for parts in others for part in parts if isinstance(part, Literal)]
+    if len(numbers) != sum(map(len, others)):
+        return False
+    return all(a < b for a, b in itertools.pairwise(numbers))
 
 
 def _with_results(expr: Expr, results: Sequence[Expr]) -> Expr:

@@ -4,6 +4,7 @@
     prod     1        a * x                 all      true     a and x
     max      least    max(a, x)             dot      0        fma(x, y, a)
     min      greatest min(a, x)             argmax   (least, greatest index)   the better pair
+    sum_or   (0, 0)   (a + x, b or y)
 
 Backends read this table and know no fold by name.
 
@@ -41,6 +42,8 @@ class Fold:
     unit          types of the body's expressions -> what the accumulators start from
     step          (accumulators, elements of the next body) -> accumulators
     merge         (accumulators, other accumulators) -> accumulators, at the end of `lanes`
+    follow        `step` where the elements are known to come after those held, and some are held:
+                  such a fold's unit leaves no trace in a result
     """
 
     elements: int
@@ -48,6 +51,7 @@ class Fold:
     unit: Callable[..., tuple[Literal, ...]]
     step: Step
     merge: Step
+    follow: Step | None = None
 
 
 def least(dtype: DType) -> Literal:
@@ -91,6 +95,23 @@ def _better(relation: str) -> Step:
     return better
 
 
+def _later(relation: str) -> Step:
+    """`_better` for a larger index: it wins by its value alone, or as the first NaN.
+
+    not (new <= held) holds for a NaN on either side; held == held leaves out one that is held.
+    """
+    opposite = {"gt": "le", "lt": "ge"}[relation]
+
+    def later(held: Exprs, new: Exprs) -> Exprs:
+        (value, index), (other, other_index) = held, new
+        takes: Expr = call(relation, other, value)
+        if value.dtype.is_float:
+            takes = _both(call("not", call(opposite, other, value)), call("eq", value, value))
+        return select(takes, other, value), select(takes, other_index, index)
+
+    return later
+
+
 def _both(a: Expr, b: Expr) -> Expr:
     return Call("and", (a, b), bool_)
 
@@ -105,12 +126,20 @@ def _plain(op: str, start: Callable[[DType], Literal]) -> Fold:
     def both(held: Exprs, new: Exprs) -> Exprs:
         return (call(op, held[0], new[0]),)
 
-    return Fold(1, 1, lambda dtype: (start(dtype),), both, both)
+    follow = both if op in ("max", "min") else None
+    return Fold(1, 1, lambda dtype: (start(dtype),), both, both, follow)
 
 
 def _arg(relation: str, start: Callable[[DType], Literal]) -> Fold:
+    def pair(value: DType, index: DType) -> tuple[Literal, ...]:
+        return start(value), greatest(index)
+
     better = _better(relation)
-    return Fold(2, 2, lambda value, index: (start(value), greatest(index)), better, better)
+    return Fold(2, 2, pair, better, better, _later(relation))
+
+
+def _sum_or(held: Exprs, new: Exprs) -> Exprs:
+    return call("add", held[0], new[0]), call("or", held[1], new[1])
 
 
 def _dot_step(held: Exprs, new: Exprs) -> Exprs:
@@ -131,6 +160,7 @@ TABLE: dict[str, Fold] = {
         step=_dot_step,
         merge=lambda held, other: (call("add", held[0], other[0]),),
     ),
+    "sum_or": Fold(2, 2, lambda value, bits: (const(0, value), const(0, bits)), _sum_or, _sum_or),
     "argmax": _arg("gt", least),
     "argmin": _arg("lt", greatest),
 }
@@ -151,6 +181,15 @@ def unit(reduce: Reduce) -> tuple[Literal, ...]:
 def step(name: str, held: Exprs, elements: Exprs) -> Exprs:
     """The accumulators of a fold after one more body."""
     return get(name).step(held, elements)
+
+
+def follow(name: str, held: Exprs | None, elements: Exprs) -> Exprs | None:
+    """`step` for elements that come after all those held (None: no others); None where the fold
+    has no such form. Index elements must grow from one to the next."""
+    rule = get(name).follow
+    if rule is None:
+        return None
+    return elements if held is None else rule(held, elements)
 
 
 def merge(name: str, held: Exprs, other: Exprs) -> Exprs:
