@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from graphc import target as targets
-from graphc.backends.llvm.program import kernel_text
+from graphc.backends.llvm.code import kernel_text
 from tests.end_to_end.training import MODELS, fit, make_step
 
 ROOT = Path(__file__).parents[2]
