@@ -48,7 +48,6 @@ from graphc.loops.affine import free_variables
 from graphc.loops.build import call
 from graphc.loops.clamp import clamp, conjuncts
 from graphc.loops.intervals import Interval
-from graphc.loops.kernel import LoopKind
 from graphc.loops.simplify import always_holds, simplify_kernel
 from graphc.loops.substitute import substitute
 from graphc.target import Target
@@ -63,8 +62,9 @@ _CHUNK = "k.block"
 _ENOUGH = 10
 # Rows that make up for copying a panel: the copy is then a few percent of the products.
 _ROWS_FOR_PANEL = 64
-# Products of an element of a tile that are written out without a loop.
-_WRITTEN_OUT = 9
+# Steps of the innermost k, such as few channels, that are written out. Further out, steps share
+# elements of a, which would then take registers.
+_WRITTEN_OUT = 4
 # Work items to share out among threads, where there are rows enough.
 _ITEMS = 16
 
@@ -488,10 +488,5 @@ def _folds(
         start, stop = _in_chunk(axis, chunk)
         lower, upper = call("max", lower, start), call("min", upper, stop)
     body = _folds(inner, left, contract, None)
-    kind: LoopKind = "serial" if chunk is not None or not _is_short(axes, left) else "unroll"
-    return (Loop(kind, axis.name, lower, upper, body),)
-
-
-def _is_short(axes: Sequence[Axis], where: Expr | None) -> bool:
-    """Whether loops over k are better written out than counted: few channels, a small kernel."""
-    return where is None and math.prod(axis.extent for axis in axes) <= _WRITTEN_OUT
+    short = not inner and where is None and chunk is None and axis.extent <= _WRITTEN_OUT
+    return (Loop("unroll" if short else "serial", axis.name, lower, upper, body),)

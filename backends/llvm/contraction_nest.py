@@ -212,7 +212,7 @@ def _at(
 
 def _without_cast(expr: Expr) -> Expr:
     match expr:
-        case Call(op="cast", args=(Literal(value=value),), dtype=dtype) if dtype.kind in "iu":
+        case Call(op="cast", args=(Literal(value=value),), dtype=dtype) if dtype.is_integer:
             return const(value, dtype)
     return expr
 
