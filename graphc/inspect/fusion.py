@@ -1,14 +1,14 @@
 """Fused against unfused: they agree, and what each fusion gives in time, traffic and memory.
 
-Fusions are the options of the passes named in FUSING, `fuse` itself, and the kinds of its groups.
-Each is switched off alone, and all together; a program that a switch does not change is not
-measured again.
+Fusions are the options of `recognise`, composites with a loop nest of their own, `fuse`, and the
+kinds of its groups. Each is switched off alone, and all together; a program that a switch does not
+change is not measured again, nor is one that another switch has made.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
@@ -17,19 +17,20 @@ import numpy as np
 
 from graphc.compiler import compile_graph
 from graphc.inspect.timing import Times, race
-from graphc.inspect.ungroup import KINDS, Ungroup
+from graphc.inspect.ungroup import KINDS, Open, Ungroup, whole_nests
 from graphc.ir import Graph, Value
-from graphc.passes.base import Pass, Pipeline
+from graphc.passes.base import Pipeline
 from graphc.passes.cse import Cse
 from graphc.passes.dce import Dce, remove_dead
+from graphc.passes.decompose import Decompose
+from graphc.passes.fuse import Fuse
+from graphc.passes.recognise import Recognise
 from graphc.runtime.profile import traffic_bytes
 from graphc.runtime.program import Program
 from graphc.runtime.state import State
 
 Array = np.ndarray[Any, Any]
 ALL = "all"
-# Passes that fuse, and whether they can be left out whole (the options of others are switched).
-FUSING: Mapping[str, bool] = {"recognise": False, "fuse": True}
 # How far a float may be off, against the largest of its tensor, when sums are ordered otherwise.
 TOLERANCE = {"float32": 2e-4, "float64": 1e-10}
 # A tensor much smaller than the largest gradient is rounding noise: the bias before a batch norm.
@@ -48,7 +49,7 @@ class Switch:
 
 
 def switches(passes: Pipeline) -> list[Switch]:
-    """Every fusion of a pipeline that is on: the options of its FUSING passes, and kinds of group.
+    """Every fusion of a pipeline that is on.
 
     >>> from graphc.passes.recognise import Recognise
     >>> [switch.name for switch in switches((Recognise(softmax=False),))][:2]
@@ -56,21 +57,28 @@ def switches(passes: Pipeline) -> list[Switch]:
     """
     found: list[Switch] = []
     for number, step in enumerate(passes):
-        if step.name not in FUSING:
-            continue
         before, after = passes[:number], passes[number + 1 :]
-        if FUSING[step.name]:
-            found.append(Switch(step.name, before + after))
-            found += [Switch(f"{step.name} {kind}", (*passes, *_ungroup(kind))) for kind in KINDS]
-        for option in _options(step):
-            without = replace(step, **{option: False})
-            found.append(Switch(f"{step.name}.{option}", (*before, without, *after)))
+        if isinstance(step, Recognise):
+            found += [Switch(f"recognise.{o}", (*before, off, *after)) for o, off in _off(step)]
+            found += [Switch(op, (*before, step, Open(op), *after)) for op in whole_nests()]
+        elif isinstance(step, Fuse):
+            found.append(Switch("fuse", before + after))
+            found += [Switch(f"fuse {kind}", (*passes, *_ungroup(kind))) for kind in KINDS]
     return found
 
 
 def unfused(passes: Pipeline) -> Pipeline:
-    """The pipeline with no pass that fuses."""
-    return tuple(step for step in passes if step.name not in FUSING)
+    """The pipeline with no pass that fuses, and composites with nests of their own opened.
+
+    >>> from graphc.passes.pipelines import DEFAULT, UNFUSED
+    >>> unfused(DEFAULT) == UNFUSED
+    True
+    """
+    return tuple(
+        Decompose(lacking="fusion") if isinstance(step, Recognise) else step
+        for step in passes
+        if not isinstance(step, Fuse)
+    )
 
 
 def _ungroup(kind: str) -> Pipeline:
@@ -78,10 +86,11 @@ def _ungroup(kind: str) -> Pipeline:
     return (Ungroup(kind), Cse(), Dce())
 
 
-def _options(step: Pass) -> Iterator[str]:
+def _off(step: Recognise) -> Iterator[tuple[str, Recognise]]:
+    """(option, the pass without it) of every option that is on."""
     for option in fields(step):
         if getattr(step, option.name) is True:
-            yield option.name
+            yield option.name, replace(step, **{option.name: False})
 
 
 # Agreement
@@ -239,10 +248,11 @@ def measure_fusions(
     programs, unused = {"fused": build(passes), ALL: build(unfused(passes))}, []
     for switch in switches(passes):
         program = build(switch.passes)
-        if _is_same(program, programs["fused"]):
-            unused.append(switch.name)
-        elif not _is_same(program, programs[ALL]):
+        same = [name for name, other in programs.items() if _is_same(program, other)]
+        if not same:
             programs[switch.name] = program
+        elif same == ["fused"]:
+            unused.append(switch.name)
     losses = {name: _loss(program.run(arrays)) for name, program in programs.items()}
     steps = {name: partial(program.run, arrays) for name, program in programs.items()}
     times = race(steps, seconds * len(steps))

@@ -25,8 +25,9 @@ ABOUT: Mapping[str, str] = {
     "recognise.softmax": "softmax, log-softmax and logsumexp as one operator",
     "recognise.cross_entropy": "softmax cross entropy as one operator",
     "recognise.normalisations": "layer, batch, group and RMS norm as one operator",
-    "recognise.attention": "softmax(Q K^T) V as one operator, without the scores in memory",
-    "recognise.convolutions": "convolution, bias, activation and pooling in one nest",
+    "recognise.conv_pool": "convolution, bias, activation and pooling in one nest",
+    "recognise.attention": "softmax(Q K^T) V in one nest, without the scores in memory",
+    "attention": "softmax(Q K^T) V in one nest, without the scores in memory",
 }
 
 

@@ -1,11 +1,11 @@
-"""Groups of one kind taken apart again, to see what grouping them gives.
+"""Single fusions undone, to see what they give: groups of one kind, composites of one operator.
 
     before  %4: f32[64,512] = group(%x, %w, %b) {name="matmul_add_tanh", …} { … }
     after   %1: f32[64,512] = matmul(%x, %w)
             …
             %4: f32[64,512] = tanh(%3)
 
-The kinds: what a group's main operator is, or that it updates the state.
+The kinds of groups: what a group's main operator is, or that it updates the state.
 
     products     a matrix product or convolution with its epilogue
     poolings     a pooling, or its gradient, with its epilogue
@@ -16,14 +16,16 @@ The kinds: what a group's main operator is, or that it updates the state.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from graphc.ir import Graph, Node, Value
+from graphc.ops.define import get, table
 from graphc.passes.base import Pass
 from graphc.passes.clone import inline
 from graphc.passes.fusion_facts import Facts
+from graphc.passes.rewrite import Rewriter, rewrite
 
 KINDS = ("products", "poolings", "reductions", "updates", "elementwise")
 _MAIN = {"contraction": "products", "window": "poolings", "reduction": "reductions"}
@@ -59,6 +61,31 @@ class Ungroup(Pass):
         if node.op == "group" or not node.regions:
             return node
         return replace(node, regions=tuple(map(self.run, node.regions)))
+
+
+@dataclass(frozen=True)
+class Open(Pass):
+    """Replace the composites of an operator by what they stand for; before autodiff."""
+
+    name: ClassVar[str] = "open"
+    op: str = "attention"
+
+    def run(self, graph: Graph) -> Graph:
+        return rewrite(graph, {self.op: [_open]})
+
+
+def _open(rewriter: Rewriter, node: Node) -> Sequence[Value] | None:
+    rule = get(node.op).decompose
+    return None if rule is None else rule(rewriter, node)
+
+
+def whole_nests() -> list[str]:
+    """Composites that have a loop nest of their own, by name: each is a fusion.
+
+    Their gradients come and go with them.
+    """
+    found = (op for op in table().values() if op.decompose is not None and op.nest is not None)
+    return sorted(op.name for op in found if not op.name.endswith("_grad"))
 
 
 def kind_of_group(node: Node, updating: Set[Value]) -> str:

@@ -23,7 +23,7 @@ from graphc.inspect.fusion import (
 )
 from graphc.inspect.fusion_report import difference_rows, fusion_fields, fusion_rows, verdict
 from graphc.inspect.timing import race
-from graphc.inspect.ungroup import KINDS, Ungroup
+from graphc.inspect.ungroup import KINDS, Ungroup, whole_nests
 from graphc.ir import Graph
 from graphc.ops.evaluate import evaluate
 from graphc.passes.fuse import fuse
@@ -63,6 +63,7 @@ def test_every_true_option_of_a_fusing_pass_is_a_switch() -> None:
     off = {switch.name: switch.passes for switch in switches(DEFAULT)}["recognise.softmax"]
     assert [step for step in off if isinstance(step, Recognise)] == [Recognise(softmax=False)]
     assert unfused(DEFAULT) == UNFUSED
+    assert set(whole_nests()) <= set(names) and "attention" in whole_nests()
 
 
 def test_the_gradient_graph_gives_the_loss_and_every_gradient(step: graphc.TrainStep) -> None:

@@ -146,7 +146,7 @@ def test_a_step_is_profiled_and_stays_as_it_was(threads: int) -> None:
     assert all(row.seconds > 0 and 0 < row.spread <= 1.0001 for row in found.launches)
     assert sum(row.seconds for row in found.launches) <= 1.5 * found.stamped_seconds
     assert set(found.measurement.roofs) == {1, threads}
-    assert found.roof.gflops["float32"] > found.roof.gflops["float64"] > 0.1
+    assert min(found.roof.gflops.values()) > 0.1
     assert found.flops == sum(r.repeats * r.launch.flops for r in found.launches)
 
 
