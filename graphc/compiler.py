@@ -40,21 +40,30 @@ def compile_graph(
     state = State() if state is None else state
     names = [value.name for value in graph.state if value.name in state]
     fixed = {name: state[name].order for name in names if state[name].locked}
-    maker = find(backend)
-    compilation = _Compilation(graph, passes, fixed, maker)
-    kept = KeptProgram(graph, passes, fixed, maker.identity())
-    compiled = kept.read(again=compilation.schedule)
-    if compiled is None:
-        compiled = compilation.run()
-        kept.write(compiled)
-    count = settings.threads() if threads is None else threads
-    plan = compiled.plan.with_threads(count)
+    compilation = _Compilation(graph, passes, fixed, find(backend))
+    compiled = compilation.result()
+    plan = _plan_of(compiled, threads)
     _check_budget(plan, memory_budget)
     for storage in compiled.layout.storages:
         if storage.purpose == "state" and not state[storage.name].locked:
             state.set_order(storage.name, storage.order)
-    executable = maker.load(compiled, state, count)
+    executable = compilation.backend.load(compiled, state, plan.threads)
     return Program(graph, compiled, plan, executable, lambda: compilation.stages)
+
+
+def memory_of(
+    graph: Graph,
+    *,
+    backend: str = "cpu",
+    threads: int | None = None,
+    passes: Pipeline = DEFAULT,
+) -> MemoryPlan:
+    """The memory of the program that `compile_graph` would make; none of it is allocated."""
+    return _plan_of(_Compilation(graph, passes, {}, find(backend)).result(), threads)
+
+
+def _plan_of(compiled: Compiled, threads: int | None) -> MemoryPlan:
+    return compiled.plan.with_threads(settings.threads() if threads is None else threads)
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,15 @@ class _Compilation:
 
     def schedule(self) -> Schedule:
         return lower(self.stages["fused"], self.orders)
+
+    def result(self) -> Compiled:
+        """From the cache, or made and kept there."""
+        kept = KeptProgram(self.graph, self.passes, self.orders, self.backend.identity())
+        compiled = kept.read(again=self.schedule)
+        if compiled is None:
+            compiled = self.run()
+            kept.write(compiled)
+        return compiled
 
     def run(self) -> Compiled:
         fused = self.stages["fused"]

@@ -34,7 +34,8 @@ def _parser() -> argparse.ArgumentParser:
     dump = _model_command(commands, "dump", "print a stage of a model's training step", _dump)
     dump_options(dump)
     memory = _model_command(commands, "memory", "the memory of a training step", _memory)
-    memory.add_argument("--max-memory", type=int, metavar="BYTES")
+    memory.add_argument("--max-memory", type=int, metavar="BYTES", help="an error above this")
+    memory.add_argument("--rows", type=int, default=20, help="of each table (default 20)")
     bench = _model_command(commands, "bench", "time a training step", _bench)
     bench_options(bench)
     about = "find the compiler step that changes what a training step computes"
@@ -44,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     devices = commands.add_parser("devices", help="what programs can run on here")
     devices.set_defaults(run=_devices)
     cache = commands.add_parser("cache", help="show or clear the compile cache")
-    cache.add_argument("--clear", action="store_true")
+    cache.add_argument("--clear", action="store_true", help="remove everything that is kept")
     cache.set_defaults(run=_cache)
     return parser
 
@@ -91,15 +92,10 @@ def _dump(options: argparse.Namespace) -> None:
 
 
 def _memory(options: argparse.Namespace) -> None:
-    step, *_ = _load(options)
-    plan = step.program.memory
-    print(plan)
-    if options.max_memory is not None and plan.peak_bytes > options.max_memory:
-        from graphc.errors import MemoryBudgetError
+    from graphc.cli.memory import memory
 
-        raise MemoryBudgetError(
-            f"{options.model} needs {plan.peak_bytes} bytes, the limit is {options.max_memory}"
-        )
+    step, *_ = _load(options)
+    memory(options, step)
 
 
 def _bench(options: argparse.Namespace) -> None:
@@ -130,13 +126,6 @@ def _models(options: argparse.Namespace) -> None:
 
 
 def _cache(options: argparse.Namespace) -> None:
-    from graphc import settings
+    from graphc.cli.cache import cache
 
-    root = settings.cache_folder()
-    files = sorted(root.rglob("*.o")) if root is not None and root.exists() else []
-    total = sum(path.stat().st_size for path in files)
-    print(f"{root}: {len(files)} objects, {total} bytes")
-    if options.clear:
-        for path in files:
-            path.unlink(missing_ok=True)
-        print(f"removed {len(files)} objects")
+    cache(options)

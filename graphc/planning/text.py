@@ -49,12 +49,20 @@ def totals(plan: MemoryPlan) -> list[str]:
     """What the peak is made of, a line each."""
     ratio = plan.arena_bytes / plan.lower_bound_bytes if plan.lower_bound_bytes else 1.0
     bound = f"lower bound {format_bytes(plan.lower_bound_bytes)}, {ratio:.3f} times it"
-    rows = [("peak", plan.peak_bytes, plan.name)]
-    rows += [(purpose, count, "") for purpose, count in plan.resident_bytes.items()]
+    rows = [("peak", plan.peak_bytes, f"{plan.peak_bytes} bytes, {plan.name}")]
+    notes = {"state": _state_note(plan)}
+    rows += [(name, count, notes.get(name, "")) for name, count in plan.resident_bytes.items()]
     rows += [("arena", plan.arena_bytes, bound)]
     scratch = f"{plan.threads} x {format_bytes(plan.scratch_bytes)}"
     rows += [("scratch", plan.scratch_bytes * plan.threads, scratch)]
     return [f"{name:<10}{format_bytes(count):>12}  {note}".rstrip() for name, count, note in rows]
+
+
+def _state_note(plan: MemoryPlan) -> str:
+    """How much of the state the optimizer's tensors take, which are named after it."""
+    state = [buffer for buffer in plan.resident if buffer.purpose == "state"]
+    own = sum(buffer.bytes for buffer in state if buffer.name.startswith("optimizer."))
+    return f"{format_bytes(own)} of it the optimizer's" if own else ""
 
 
 def _peak(plan: MemoryPlan, limit: int) -> list[str]:

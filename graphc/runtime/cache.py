@@ -76,12 +76,16 @@ class Store:
         return folder if mine and not found.st_mode & 0o077 else None
 
 
-def read_entry(path: Path) -> bytes | None:
-    """A file's content without its digest; None where it is missing, damaged or another user's."""
+def read_entry(path: Path, touch: bool = True) -> bytes | None:
+    """A file's content without its digest; None where it is missing, damaged or another user's.
+
+    `touch` makes it the last used.
+    """
     try:
         with open(path, "rb", opener=_open_own) as file:
             data = file.read()
-            os.utime(file.fileno())
+            if touch:
+                os.utime(file.fileno())
     except OSError:
         return None
     content = data[DIGEST_BYTES:]
