@@ -214,6 +214,8 @@ class _Plan:
         def score(most: int) -> float:
             vectors = -(-needed // -(-needed // most))
             high = self._rows_used(vectors)
+            if high > self._most_rows(vectors):
+                return -vectors  # not all stays in registers
             sums = high * vectors
             return min(1, sums / _ENOUGH) * sums / (high + vectors)
 
