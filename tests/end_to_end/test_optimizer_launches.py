@@ -36,7 +36,7 @@ def test_one_launch_updates_a_parameter_and_its_moments(optimizer: optim.Optimiz
     assert len(states) > 1
     written = []
     for launch in step.program.launches:
-        buffers = schedule.kernels[launch.kernel].buffers
+        buffers = launch.kernel.definition.buffers
         found = [
             argument.storage
             for buffer, argument in zip(buffers, launch.arguments, strict=True)
