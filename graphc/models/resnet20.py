@@ -62,7 +62,8 @@ def make(
     """(step, training loader, test loader); the rate falls along a cosine over `epochs`."""
     train, test = images(data)
     specs = Spec((batch_size, 3, 32, 32)), Spec((batch_size,), "i32")
-    rate = optim.schedules.cosine(0.1, total_steps=epochs * (len(train) // batch_size))
+    steps = max(1, epochs * (len(train) // batch_size))
+    rate = optim.schedules.cosine(0.1, total_steps=steps)
     optimizer = optim.SGD(lr=rate, momentum=0.9, weight_decay=1e-4)
     step = TrainStep(ResNet20(), classify, optimizer, *specs)
     augment = None
