@@ -17,7 +17,7 @@ from graphc.loops import Kernel, Schedule
 from graphc.planning.plan import MemoryPlan
 from graphc.runtime.compiled import Compiled
 from graphc.runtime.profile import Measurement
-from graphc.runtime.state import State
+from graphc.runtime.state import ALIGNMENT_BYTES, State
 from graphc.target import Target
 
 from . import code
@@ -153,8 +153,8 @@ def _stop(leave: Any, sync: Array, address: int, threads: int, kept: object) -> 
 
 
 def _aligned(size: int) -> tuple[Array, int]:
-    """Zeroed memory that starts at a multiple of 64, and its address."""
-    memory = np.zeros(size + 64, np.uint8)
-    start = -memory.ctypes.data % 64
+    """Zeroed memory that starts at a multiple of ALIGNMENT_BYTES, and its address."""
+    memory = np.zeros(size + ALIGNMENT_BYTES, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT_BYTES
     part = memory[start : start + size]
     return part, part.ctypes.data

@@ -22,8 +22,8 @@ def run_compiled(kernel, arrays, where):
     function = ctypes.CFUNCTYPE(
         None, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_void_p] * (len(kernel.buffers) + 1)
     )(library.address("k"))
-    scratch, address = _aligned(text.scratch_bytes)
-    scratch[:] = 255  # undefined until stored
+    scratch, address = _aligned(text.scratch_bytes + 64)
+    scratch[:] = 255  # undefined until stored; what lies behind it stays as it is
     flat = []
     for buffer in kernel.buffers:
         logical = np.asarray(arrays[buffer.name]).reshape(buffer.shape)
@@ -31,6 +31,7 @@ def run_compiled(kernel, arrays, where):
         flat.append(np.array(logical.transpose(order), order="C"))
     for thread in range(2):
         function(thread, 2, *[array.ctypes.data for array in flat], address)
+    assert scratch[text.scratch_bytes :].tolist() == [255] * 64
     results = {}
     for buffer, array in zip(kernel.buffers, flat, strict=True):
         order = buffer.order or tuple(range(len(buffer.shape)))
