@@ -38,7 +38,7 @@ from graphc.loops.combine import follow, step, unit
 from graphc.loops.expressions import Literal, children, with_children
 from graphc.loops.substitute import substitute
 
-from .elementwise import stride, values
+from .elementwise import reduces, stride, values
 
 _SUM = "tile.sum"
 _LARGEST_WINDOW = 16
@@ -103,12 +103,12 @@ def take_apart(kernel: Kernel) -> Nest | None:
         body = body[0].body
     if not loops or not all(isinstance(s, Let | Store) for s in body):
         return None
-    dots = {r for value in values(body) for r in _reduces(value) if r.combine == "dot"}
+    dots = {r for value in values(body) for r in reduces(value) if r.combine == "dot"}
     if len(dots) != 1:
         return None
     (dot,) = dots
     rest = tuple(_without_dot(s, dot) for s in body)
-    windows = {r for value in values(rest) for r in _reduces(value)}
+    windows = {r for value in values(rest) for r in reduces(value)}
     window: tuple[Axis, ...] = ()
     if windows:
         if len(windows) > 1 or not _is_window(fold := windows.pop()):
@@ -116,13 +116,6 @@ def take_apart(kernel: Kernel) -> Nest | None:
         window = fold.axes
     nest = Nest(tuple(loops), dot, window, rest)
     return nest if _is_tileable(nest, body, kernel) else None
-
-
-def _reduces(expr: Expr) -> Iterator[Reduce]:
-    if isinstance(expr, Reduce):
-        yield expr
-    for child in children(expr):
-        yield from _reduces(child)
 
 
 def _without_dot(statement: Statement, dot: Reduce) -> Statement:
@@ -172,7 +165,7 @@ def _unrolled(
     results: tuple[Variable, ...] | None = None
     for statement in statements:
         assert isinstance(statement, Let | Store)
-        fold = next(_reduces(statement.value), None)
+        fold = next(reduces(statement.value), None)
         if fold is not None and results is None:
             steps = list(_steps(fold, window, sums))
             results = tuple(Variable(let.name, let.value.dtype) for let in steps[-_items(fold) :])

@@ -26,6 +26,7 @@ from graphc.loops.substitute import substitute
 
 _BLOCK = 2048  # elements
 _LINE = 16  # elements of 4 bytes in a cache line
+_LINES = 4  # that a row of a column sum reads together
 
 
 def vectorise(kernel: Kernel) -> Kernel:
@@ -55,9 +56,9 @@ def _inner(statement: Statement, kernel: Kernel) -> Statement:
 
 
 def _block_elements(loop: Loop) -> int:
-    """Fewer elements in a block where each folds many; a cache line of them at least."""
+    """Fewer elements in a block where each folds many; some cache lines of them at least."""
     folded = max(map(_folded_elements, values(loop.body)), default=1)
-    return max(_LINE, _BLOCK // max(1, folded) // _LINE * _LINE)
+    return max(_LINES * _LINE, _BLOCK // max(1, folded) // _LINE * _LINE)
 
 
 def _folded_elements(expr: Expr) -> int:
@@ -155,6 +156,14 @@ def loads(expr: Expr) -> Iterator[Load]:
         yield expr
     for child in children(expr):
         yield from loads(child)
+
+
+def reduces(expr: Expr) -> Iterator[Reduce]:
+    """All folds in an expression."""
+    if isinstance(expr, Reduce):
+        yield expr
+    for child in children(expr):
+        yield from reduces(child)
 
 
 def values(statements: Sequence[Statement]) -> Iterator[Expr]:

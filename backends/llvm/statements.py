@@ -29,13 +29,16 @@ from graphc.loops import (
 )
 from graphc.target import Target
 
-from .elementwise import loads
+from .elementwise import loads, reduces
 from .expressions import Expressions
 from .function import STORED, Function, Val, overload, vector
 from .registers import Lanes, Tile
 from .scalars import literal
 
 SCRATCH_ALIGNMENT = 64
+
+# Vectors of neighbours that are folded together: one alone would wait for each of its sums.
+_SUMS_AT_ONCE = 4
 
 
 class KernelText(NamedTuple):
@@ -163,13 +166,16 @@ class Statements:
             for start in range(lower, upper, width):
                 self._chunk(loop, self.function.int_(start), width, min(width, upper - start))
             return
-        whole = lower + (upper - lower) // width * width
-        if whole > lower:
-            bounds = self.function.int_(lower), self.function.int_(whole)
-            with self.function.loop(*bounds, width, [], True) as (index, _):
-                self._chunk(loop, index, width, width)
-        if upper > whole:
-            self._chunk(loop, self.function.int_(whole), width, upper - whole)
+        widths = [_SUMS_AT_ONCE * width, width] if _folds_in_order(loop.body) else [width]
+        for wide in widths:
+            whole = lower + (upper - lower) // wide * wide
+            if whole > lower:
+                bounds = self.function.int_(lower), self.function.int_(whole)
+                with self.function.loop(*bounds, wide, [], True) as (index, _):
+                    self._chunk(loop, index, wide, wide)
+            lower = whole
+        if upper > lower:
+            self._chunk(loop, self.function.int_(lower), width, upper - lower)
 
     def _vector_width(self, loop: Loop, extent: int) -> int:
         tiles = [self.x.tiles[name] for name in _tiles_in(loop.body) if name in self.x.tiles]
@@ -343,6 +349,11 @@ def _expressions(statements: Sequence[Statement]) -> Iterator[Expr]:
             case When(condition=condition):
                 yield condition
         yield from _expressions(_inner(statement))
+
+
+def _folds_in_order(statements: Sequence[Statement]) -> bool:
+    """Whether a fold with a single accumulator stands in the statements."""
+    return any(fold.lanes == 1 for expr in _expressions(statements) for fold in reduces(expr))
 
 
 def _tiles_in(statements: Sequence[Statement]) -> list[str]:
