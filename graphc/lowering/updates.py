@@ -7,6 +7,7 @@ state w;  %1 = transpose(w);  %2 = add(w, %1)  not: an element is read after it 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from graphc.ir import Graph, Node, Value
 from graphc.ops import get
@@ -15,12 +16,35 @@ from graphc.ops import get
 def updates_in_place(graph: Graph) -> dict[Value, Value]:
     """{new value: state tensor} of the updates whose node may write into the state."""
     state = {value.name: value for value in graph.state}
+    return _in_place(graph, [(state[name], value) for name, value in graph.updates])
+
+
+def carries_in_place(
+    body: Graph, olds: Sequence[Value], news: Sequence[Value]
+) -> dict[Value, Value]:
+    """{new value: old value} of a loop's carries whose new value may overwrite the old one.
+
+    Not in the epilogue of a product: its tiles may keep partial sums in the result.
+    """
+    named = tuple((str(number), value) for number, value in enumerate(news))
+    graph = Graph(body.name, body.inputs, body.nodes, body.outputs[len(news) :], (), named)
+    found = _in_place(graph, list(zip(olds, news, strict=True)))
+    return {v: old for v, old in found.items() if not _folds_beside(graph.producers[v], old)}
+
+
+def _folds_beside(node: Node, old: Value) -> bool:
+    """Whether a node that reads the old value also holds a product."""
+    inside = node.regions[0].nodes if node.op == "group" else (node,)
+    return old in node.operands and any(get(inner.op).contraction for inner in inside)
+
+
+def _in_place(graph: Graph, updates: Sequence[tuple[Value, Value]]) -> dict[Value, Value]:
+    """{new: old} of the pairs (old, new) whose new value may be stored over the old one."""
     last = last_readers(graph)
     made = {v: n for n, node in enumerate(graph.nodes) for v in node.results}
-    counts = Counter(value for _, value in graph.updates)
+    counts = Counter(value for _, value in updates)
     targets = {}
-    for name, value in graph.updates:
-        old = state[name]
+    for old, value in updates:
         if value not in made or counts[value] > 1 or value in graph.outputs:
             continue
         if last.get(old, -1) <= made[value] and _reads_what_it_writes(graph, made[value], old):
