@@ -3,7 +3,8 @@
 After Sugiyama, Tagawa and Toda (1981), in four steps:
 
     layers     every arrow goes down; a box with no arrow into it sits just above its first reader
-    points     an arrow over several layers passes through a point in each
+    points     an arrow over several layers passes through a point in each; a far one does not: it
+               goes straight to its end, under the boxes, and moves none of them
     order      in each layer by the mean place of the neighbours, swept down and up a few times
     places     across, as near to the neighbours' mean as the order allows (pool adjacent violators)
 """
@@ -16,6 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 _SWEEPS = 6
+FAR_LAYERS = 8  # from which on an arrow is a far one
 _GAP, _LAYER_GAP = 18.0, 34.0  # between boxes, between layers
 _POINT_WIDTH = 6.0
 
@@ -24,10 +26,14 @@ Key = str | tuple[int, int]  # a box, or the point of an arrow (its number) in a
 
 @dataclass(frozen=True)
 class Layout:
-    """Centres of the boxes, the way of each arrow, and the size of it all, in pixels."""
+    """Centres of the boxes, the way of each arrow, and the size of it all, in pixels.
+
+    far   the numbers of the arrows that go straight under the boxes
+    """
 
     centres: Mapping[str, tuple[float, float]]
     ways: tuple[tuple[tuple[float, float], ...], ...]
+    far: frozenset[int]
     width: float
     height: float
 
@@ -73,6 +79,8 @@ def _rows(
     above: Neighbours = {}
     below: Neighbours = {}
     for number, (source, target) in enumerate(arrows):
+        if layers[target] - layers[source] >= FAR_LAYERS:
+            continue
         way: list[Key] = [source]
         for layer in range(layers[source] + 1, layers[target]):
             point = (number, layer)
@@ -154,14 +162,17 @@ def _finish(
     right = max([right, *across.values()]) + _GAP
     middles, height = _heights(rows, sizes)
     centres = {key: (across[key] - left, middles[layers[key]]) for key in sizes}
-    ways = []
+    ways, far = [], set()
     for number, (source, target) in enumerate(arrows):
-        inner = range(layers[source] + 1, layers[target])
+        between = range(layers[source] + 1, layers[target])
+        if len(between) + 1 >= FAR_LAYERS:
+            far.add(number)
+        inner = () if number in far else between
         points = [(across[number, layer] - left, middles[layer]) for layer in inner]
         (x1, y1), (x2, y2) = centres[source], centres[target]
         start, end = (x1, y1 + sizes[source][1] / 2), (x2, y2 - sizes[target][1] / 2)
         ways.append((start, *points, end))
-    return Layout(centres, tuple(ways), right - left, height)
+    return Layout(centres, tuple(ways), frozenset(far), right - left, height)
 
 
 def _heights(

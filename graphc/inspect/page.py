@@ -62,7 +62,7 @@ nav small { display: block; color: #666; overflow: hidden; text-overflow: ellips
 .box.dim, .arrow.dim { opacity: 0.15; }
 .box.near rect { stroke: #26c; stroke-width: 2; }
 .box.chosen rect { stroke: #c22; stroke-width: 3; }
-.arrow.near { stroke: #26c; stroke-width: 2; }
+.arrow.near, .arrow.far.near { stroke: #26c; stroke-width: 2; }
 .box.near, .box.chosen, .arrow.near { opacity: 1; }
 aside h2 { font: bold 15px ui-monospace, Menlo, Consolas, monospace; margin: 0 0 8px;
            overflow-wrap: anywhere; }

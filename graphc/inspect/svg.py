@@ -19,6 +19,7 @@ STYLE = """
 .input rect { fill: #dcecff; } .state rect { fill: #fff0cc; } .update rect { fill: #ffe0b0; }
 .output rect { fill: #d8f3dc; } .group rect { fill: #eadcff; } .launch rect { fill: #f3f3f3; }
 .arrow { fill: none; stroke: #777; stroke-width: 1; marker-end: url(#head); }
+.arrow.far { stroke: #ccc; stroke-width: 0.7; stroke-dasharray: 4 3; }
 """
 
 
@@ -41,7 +42,8 @@ def svg_of(drawing: Drawing) -> str:
         f'{layout.height:.0f}" width="{layout.width:.0f}" height="{layout.height:.0f}">'
     )
     parts = [head, f"<title>{escape(drawing.title)}</title>", f"<style>{STYLE}</style>", _MARKER]
-    parts += map(_arrow, drawing.arrows, layout.ways)
+    for number, (arrow, way) in enumerate(zip(drawing.arrows, layout.ways, strict=True)):
+        parts.append(_arrow(arrow, way, number in layout.far))
     for box in drawing.boxes:
         parts.extend(_box(box, layout.centres[box.key], sizes[box.key]))
     return "\n".join([*parts, "</svg>"])
@@ -86,10 +88,11 @@ def _hover(box: Box) -> str:
     return "\n".join(lines)
 
 
-def _arrow(arrow: Arrow, way: Sequence[tuple[float, float]]) -> str:
+def _arrow(arrow: Arrow, way: Sequence[tuple[float, float]], far: bool) -> str:
     title = f"<title>{escape(arrow.label)}</title>" if arrow.label else ""
     ends = f'data-source="{escape(arrow.source)}" data-target="{escape(arrow.target)}"'
-    return f'<path class="arrow" {ends} d="{_curve(way)}">{title}</path>'
+    kind = "arrow far" if far else "arrow"
+    return f'<path class="{kind}" {ends} d="{_curve(way)}">{title}</path>'
 
 
 def _curve(way: Sequence[tuple[float, float]]) -> str:

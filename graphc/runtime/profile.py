@@ -195,11 +195,11 @@ class Profile:
 def profile_of(schedule: Schedule, measurement: Measurement) -> Profile:
     """The launches of a measured schedule, with their times and roofs."""
     rounds = [_seconds_by_position(logs) for logs in measurement.logs]
-    launches = [
-        _launch_time(schedule, position, launch, [found[position] for found in rounds], measurement)
-        for position, launch in launch_positions(schedule)
-        if all(position in found for found in rounds)
-    ]
+    launches = []
+    for position, launch in launch_positions(schedule):
+        seen = [found[position] for found in rounds if position in found]
+        if seen:  # else it is in the arm of a branch that no step took
+            launches.append(_launch_time(schedule, position, launch, seen, measurement))
     whole = [float(_durations(logs[0], WHOLE_STEP).sum()) for logs in measurement.logs]
     return Profile(
         schedule.name,

@@ -144,7 +144,6 @@ def test_a_step_is_profiled_and_stays_as_it_was(threads: int) -> None:
     assert [row.launch.name for row in found.launches] == names
     assert max(row.repeats for row in found.launches) == 5
     assert all(row.seconds > 0 and 0 < row.spread <= 1.0001 for row in found.launches)
-    assert sum(row.seconds for row in found.launches) <= 1.5 * found.stamped_seconds
     assert set(found.measurement.roofs) == {1, threads}
     assert min(found.roof.gflops.values()) > 0.1
     assert found.flops == sum(r.repeats * r.launch.flops for r in found.launches)
