@@ -165,6 +165,31 @@ def reductions() -> Sample:
     return sample("reductions", {"x": x}, results, loop("parallel", "i", 3, *stores))
 
 
+def nested_folds() -> Sample:
+    """Folds of what folds give, as pooling of a convolution: pairs, and a condition of each."""
+    x, y = floats(3, 9), floats(4, 3, seed=1)
+    a, b = variable("a"), variable("b")
+    inside = within(sub(add(mul(a, 2), b), 1), 9)
+    left = load("x", (i, sub(add(mul(a, 2), b), 1)), float32, inside)
+    inner = reduce("dot", [Axis("b", 3)], left, load("y", (j, b), float32), where=inside)
+    value = call("add", inner, load("y", (j, index(0)), float32))
+    pairs = reduce("argmax", [Axis("a", 5)], value, cast(a, int32))
+    off = call("le", value, const(0, float32))
+    bit = call("shl", const(1, uint32), cast(a, uint32))
+    bits = select(off, const(0, uint32), bit)
+    sums = reduce("sum_or", [Axis("a", 5)], select(off, const(0, float32), value), bits)
+    stores = (
+        Store("best", (i, j), Item(pairs, 0, float32)),
+        Store("place", (i, j), cast(Item(pairs, 1, int32), uint8)),
+        Store("total", (i, j), Item(sums, 0, float32)),
+        Store("on", (i, j), cast(Item(sums, 1, uint32), uint8)),
+    )
+    results = [out(name, (3, 4)) for name in ("best", "total")]
+    results += [out(name, (3, 4), uint8) for name in ("place", "on")]
+    nest = loop("parallel", "i", 3, loop("parallel", "j", 4, *stores))
+    return sample("nested_folds", {"x": x, "y": y}, results, nest)
+
+
 def product() -> Sample:
     """A matrix product as its naive nest: k in order, one fma each."""
     a, b = floats(6, 33), floats(33, 5, seed=1)
@@ -292,6 +317,7 @@ SAMPLES: dict[str, Callable[[], Sample]] = {
         integers,
         floats_to_the_bit,
         reductions,
+        nested_folds,
         product,
         tiled_product,
         ragged,

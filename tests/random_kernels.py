@@ -188,7 +188,7 @@ class _Maker:
         name = self.pick([name for name in FOLDS if name not in ("any", "all")])
         if name == "dot":
             return reduce(name, axes, element, same, where=where, lanes=lanes)
-        if name.startswith("arg"):
+        if name.startswith("arg") or name == "sum_or":
             return Item(reduce(name, axes, element, place, where=where, lanes=lanes), 0, dtype)
         operation = call("add", element, same)
         return reduce(name, axes, operation, where=where, lanes=lanes)

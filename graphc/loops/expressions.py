@@ -89,6 +89,7 @@ class Reduce:
     combine  sum, prod, max, min (NaN wins), any, all: body is one expression
              dot: body is (a, b), folded as fma(a, b, accumulator) in order
              argmax, argmin: body is (value, index); NaN wins, then the first index; two items
+             sum_or: body is (value, bits), the sum of the first and the union of the second
     lanes    an element at position t of the last axis goes to accumulator t % lanes, each from the
              unit; at the end accumulator i takes in i + lanes/2, and so on, halving. 1: in order.
              A power of two.

@@ -1,8 +1,9 @@
 """What a contraction asks of its operands' layouts, read off its own lowering.
 
-A contraction's value at an index is reduce(k...) a[...] * b[...]. Result indices that only `b`
-reads are columns (the last of them is what vectors run along), those that only `a` reads are rows.
-From where the k axes and the columns occur follow the best orders:
+A contraction's value at an index is reduce(k...) a[...] * b[...], or is computed from one such
+product, as the pooled value of a convolution is from the products under its window. Result
+indices that only `b` reads are columns (the last of them is what vectors run along), those that
+only `a` reads are rows. From where the k axes and the columns occur follow the best orders:
 
     a    rows first, then the k axes in the order they are folded
     b    the k axes in the order they are folded, then columns: neighbours are loaded as a vector
@@ -17,10 +18,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
+from math import prod
 
 from graphc.ir import Node
 from graphc.loops import Expr, Load, Reduce, Variable, alltrue, load
 from graphc.loops.affine import free_variables
+from graphc.loops.expressions import children
 from graphc.ops import get
 
 
@@ -31,12 +34,14 @@ class Contraction:
     result   the names of the result's index variables
     folded   the names of the k axes, in the order they are folded
     a, b     operand number and the variables that each of its dimensions reads
+    repeats  how many such products make one element of the result
     """
 
     result: tuple[str, ...]
     folded: tuple[str, ...]
     a: tuple[int, tuple[frozenset[str], ...]]
     b: tuple[int, tuple[frozenset[str], ...]]
+    repeats: int = 1
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -98,13 +103,25 @@ def analyse(node: Node) -> Contraction | None:
         return None
     names = tuple(f"i{position}" for position in range(node.results[0].type.rank))
     value = rule(_Probe(node, count()), tuple(Variable(name) for name in names))
-    if not isinstance(value, Reduce) or value.combine != "dot":
+    found = _product(value[0] if isinstance(value, tuple) else value)
+    if found is None:
         return None
-    a, b = value.body
+    product, repeats = found
+    a, b = product.body
     if not isinstance(a, Load) or not isinstance(b, Load):
         return None
-    folded = tuple(axis.name for axis in value.axes)
-    return Contraction(names, folded, _reads(a), _reads(b))
+    folded = tuple(axis.name for axis in product.axes)
+    return Contraction(names, folded, _reads(a), _reads(b), repeats)
+
+
+def _product(expr: Expr, repeats: int = 1) -> tuple[Reduce, int] | None:
+    """The product that a value is computed from, and how often the folds around it take one."""
+    if isinstance(expr, Reduce):
+        if expr.combine == "dot":
+            return expr, repeats
+        repeats *= prod(axis.extent for axis in expr.axes)
+    found = (_product(part, repeats) for part in children(expr))
+    return next((product for product in found if product is not None), None)
 
 
 def _reads(load: Load) -> tuple[int, tuple[frozenset[str], ...]]:

@@ -27,7 +27,7 @@ def _folded(node: Node) -> int:
         for extent, reads in zip(node.operands[number].shape, dims, strict=True):
             for name in reads & set(contraction.folded):
                 extents[name] = min(extent, extents.get(name, extent))
-    total = 1
+    total = contraction.repeats
     for extent in extents.values():
         total *= extent
     return total

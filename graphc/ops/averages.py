@@ -305,10 +305,12 @@ def _adaptive_grad_samples() -> list[Sample]:
     ]
 
 
+meaning_avg_pool = _meaning_forward("avg_pool2d")
+
 avg_pool2d = define(
     "avg_pool2d",
     infer=_infer_forward("avg_pool2d"),
-    meaning=_meaning_forward("avg_pool2d"),
+    meaning=meaning_avg_pool,
     vjp=_avg_pool_vjp,
     lower=_lower_forward,
     samples=_forward_samples,

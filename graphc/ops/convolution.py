@@ -60,7 +60,7 @@ class Convolution:
                 yield kh, kw, (high_out, wide_out), (high_in, wide_in)
 
 
-def _describe_conv2d(x: Sequence[int], w: Sequence[int], attrs: Mapping[str, Any]) -> Convolution:
+def describe_conv2d(x: Sequence[int], w: Sequence[int], attrs: Mapping[str, Any]) -> Convolution:
     windows = make_windows("conv2d", x[2:], w[2:], attrs)
     return Convolution(x[0], x[1], w[0], attrs["groups"], *windows)
 
@@ -101,15 +101,20 @@ def _infer_conv2d(
     types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
 ) -> Sequence[TensorType]:
     x, w = types
-    groups = attrs["groups"]
-    _check_operands("conv2d", types, groups)
+    check_conv2d("conv2d", types, attrs["groups"])
+    return (TensorType(describe_conv2d(x.shape, w.shape, attrs).output_shape, x.dtype),)
+
+
+def check_conv2d(op: str, types: Sequence[TensorType], groups: int) -> None:
+    """Raises ShapeError, DTypeError or ArgumentError unless x and w fit each other."""
+    x, w = types
+    _check_operands(op, types, groups)
     if x.shape[1] != w.shape[1] * groups:
         grouped = f" x {groups} groups" if groups > 1 else ""
         raise ShapeError(
-            f"conv2d: input has {x.shape[1]} channels, weight expects {w.shape[1]}{grouped}"
+            f"{op}: input has {x.shape[1]} channels, weight expects {w.shape[1]}{grouped}"
         )
-    _check_groups("conv2d", "filters", w.shape[0], groups)
-    return (TensorType(_describe_conv2d(x.shape, w.shape, attrs).output_shape, x.dtype),)
+    _check_groups(op, "filters", w.shape[0], groups)
 
 
 def _infer_input_grad(
@@ -146,8 +151,8 @@ def _check_cotangent(op: str, found: tuple[int, ...], shape: Convolution) -> Non
 
 
 @widened
-def _meaning_conv2d(x: NumpyArray, w: NumpyArray, **attrs: Any) -> NumpyArray:
-    shape = _describe_conv2d(x.shape, w.shape, attrs)
+def meaning_conv2d(x: NumpyArray, w: NumpyArray, **attrs: Any) -> NumpyArray:
+    shape = describe_conv2d(x.shape, w.shape, attrs)
     y = np.zeros(shape.output_shape, x.dtype)
     weights = _grouped_weight(w, shape.groups)
     for kh, kw, outputs, inputs in shape.taps():
@@ -195,7 +200,8 @@ def _grouped_weight(w: NumpyArray, groups: int) -> NumpyArray:
 # Gradients
 
 
-def _options(node: Node) -> dict[str, Any]:
+def convolution_options(node: Node) -> dict[str, Any]:
+    """What a convolution's gradients share with it."""
     return {name: node.attrs[name] for name in ("stride", "padding", "dilation", "groups")}
 
 
@@ -206,7 +212,7 @@ def _conv2d_vjp(
     if dy is None:
         return None, None
     x, w = node.operands
-    options = _options(node)
+    options = convolution_options(node)
     dx = b.op("conv2d_input_grad", dy, w, input_size=x.shape[2:], **options)
     dw = b.op("conv2d_weight_grad", x, dy, kernel_size=w.shape[2:], **options)
     return dx, dw
@@ -219,7 +225,7 @@ def _input_grad_vjp(
     if t is None:
         return None, None
     dy, w = node.operands
-    options = _options(node)
+    options = convolution_options(node)
     d_dy = b.op("conv2d", t, w, **options)
     dw = b.op("conv2d_weight_grad", t, dy, kernel_size=w.shape[2:], **options)
     return d_dy, dw
@@ -232,7 +238,7 @@ def _weight_grad_vjp(
     if t is None:
         return None, None
     x, dy = node.operands
-    options = _options(node)
+    options = convolution_options(node)
     dx = b.op("conv2d_input_grad", dy, t, input_size=x.shape[2:], **options)
     d_dy = b.op("conv2d", x, t, **options)
     return dx, d_dy
@@ -252,9 +258,10 @@ def _in_group(position: Expr, per_group: int, member: Expr, members: int, groups
     return add(mul(floordiv(position, per_group), members), member)
 
 
-def _lower_conv2d(ctx: LoweringContext, at: tuple[Expr, ...]) -> Expr:
-    x, w = (value.shape for value in ctx.node.operands)
-    shape = _describe_conv2d(x, w, ctx.node.attrs)
+def lower_conv2d(ctx: LoweringContext, at: tuple[Expr, ...]) -> Expr:
+    """The sum over (kh, kw, channel) at [n, o, oh, ow]; operands 0 and 1 are x and w."""
+    x, w = (value.shape for value in ctx.node.operands[:2])
+    shape = describe_conv2d(x, w, ctx.node.attrs)
     n, o, oh, ow = at
     kh, kw, ci = _fresh(ctx, "kh", "kw", "ci")
     channel = _in_group(o, shape.filters // shape.groups, ci, w[1], shape.groups)
@@ -329,7 +336,7 @@ def _cases() -> Iterator[tuple[NumpyArray, NumpyArray, NumpyArray, dict[str, Any
             "dilation": (dilation, dilation),
             "groups": groups,
         }
-        y = _describe_conv2d(x, w, attrs).output_shape
+        y = describe_conv2d(x, w, attrs).output_shape
         yield real(x, seed=1), real(w, seed=2), real(y, seed=3), attrs
 
 
@@ -348,9 +355,9 @@ def _weight_grad_samples() -> list[Sample]:
 conv2d = define(
     "conv2d",
     infer=_infer_conv2d,
-    meaning=_meaning_conv2d,
+    meaning=meaning_conv2d,
     vjp=_conv2d_vjp,
-    lower=_lower_conv2d,
+    lower=lower_conv2d,
     samples=_conv2d_samples,
     contraction=True,
     max_ulp=8,

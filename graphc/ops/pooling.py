@@ -27,6 +27,7 @@ from graphc.loops import (
     const,
     floordiv,
     index,
+    less,
     mod,
     mul,
     reduce,
@@ -41,15 +42,19 @@ from graphc.ops.windows import Window, make_windows
 
 
 @dataclass(frozen=True)
-class _Pool:
+class Pool:
     """The two windows of a pooling, with the arithmetic of tap numbers, kh * KW + kw."""
 
     high: Window
     wide: Window
 
     @property
+    def taps_count(self) -> int:
+        return self.high.kernel * self.wide.kernel
+
+    @property
     def position_type(self) -> DType:
-        return uint8 if self.high.kernel * self.wide.kernel <= 256 else int32
+        return uint8 if self.taps_count <= 256 else int32
 
     def tap(self, kh: Expr, kw: Expr) -> Expr:
         return add(mul(kh, self.wide.kernel), kw)
@@ -60,7 +65,7 @@ class _Pool:
     def taps(self) -> list[tuple[int, tuple[slice, slice], tuple[slice, slice]]]:
         """(tap number, outputs, inputs) of every tap."""
         found = []
-        for number in range(self.high.kernel * self.wide.kernel):
+        for number in range(self.taps_count):
             kh, kw = divmod(number, self.wide.kernel)
             high_out, high_in = self.high.slices(kh)
             wide_out, wide_in = self.wide.slices(kw)
@@ -68,8 +73,8 @@ class _Pool:
         return found
 
 
-def _pool(op: str, sizes: Sequence[int], attrs: Mapping[str, Any]) -> _Pool:
-    return _Pool(*make_windows(op, sizes, attrs["kernel"], attrs))
+def _pool(op: str, sizes: Sequence[int], attrs: Mapping[str, Any]) -> Pool:
+    return Pool(*make_windows(op, sizes, attrs["kernel"], attrs))
 
 
 # Typing rules
@@ -93,7 +98,7 @@ def _check_image(op: str, x: TensorType) -> None:
         raise DTypeError(f"{op}: operand is {x}, expected a float type")
 
 
-def _check_no_empty_window(pool: _Pool) -> None:
+def _check_no_empty_window(pool: Pool) -> None:
     for window, name in ((pool.high, "height"), (pool.wide, "width")):
         found = {
             o for tap in range(window.kernel) for o in range(window.output)[window.slices(tap)[0]]
@@ -126,7 +131,7 @@ def _infer_max_pool_gather(
     return (result,)
 
 
-def _check_positions(op: str, pooled: TensorType, position: TensorType, pool: _Pool) -> None:
+def _check_positions(op: str, pooled: TensorType, position: TensorType, pool: Pool) -> None:
     expected = TensorType(
         (*pooled.shape[:2], pool.high.output, pool.wide.output), pool.position_type
     )
@@ -140,7 +145,7 @@ def _check_positions(op: str, pooled: TensorType, position: TensorType, pool: _P
 # Meanings
 
 
-def _meaning_max_pool(x: NumpyArray, **attrs: Any) -> tuple[NumpyArray, NumpyArray]:
+def meaning_max_pool(x: NumpyArray, **attrs: Any) -> tuple[NumpyArray, NumpyArray]:
     pool = _pool("max_pool2d", x.shape[2:], attrs)
     shape = (*x.shape[:2], pool.high.output, pool.wide.output)
     best = np.full(shape, -np.inf, x.dtype)
@@ -256,7 +261,8 @@ def _lower_max_pool_gather(ctx: LoweringContext, at: tuple[Expr, ...]) -> Expr:
     n, c, oh, ow = at
     kh, kw = pool.split(cast(ctx.operand(1, at), int64))
     h, w = pool.high.source(oh, kh), pool.wide.source(ow, kw)
-    guard = alltrue(within(h, pool.high.size), within(w, pool.wide.size))
+    counts = less(cast(ctx.operand(1, at), int64), pool.taps_count)
+    guard = alltrue(counts, within(h, pool.high.size), within(w, pool.wide.size))
     return ctx.operand(0, (n, c, h, w), guard)
 
 
@@ -298,20 +304,20 @@ def _max_pool_samples() -> list[Sample]:
 def _max_pool_grad_samples() -> list[Sample]:
     samples = []
     for x, attrs in _cases():
-        y, position = _meaning_max_pool(x, **attrs)
+        y, position = meaning_max_pool(x, **attrs)
         dy = real(y.shape, seed=7)
         samples.append(Sample((dy, position), {**attrs, "input_size": x.shape[2:]}))
     return samples
 
 
 def _max_pool_gather_samples() -> list[Sample]:
-    return [Sample((x, _meaning_max_pool(x, **attrs)[1]), attrs) for x, attrs in _cases()]
+    return [Sample((x, meaning_max_pool(x, **attrs)[1]), attrs) for x, attrs in _cases()]
 
 
 max_pool2d = define(
     "max_pool2d",
     infer=_infer_max_pool,
-    meaning=_meaning_max_pool,
+    meaning=meaning_max_pool,
     vjp=_max_pool_vjp,
     lower=_lower_max_pool,
     samples=_max_pool_samples,

@@ -7,7 +7,7 @@
 
 A composite has a stable formula, a derivative of its own that needs just its results, and later a
 kernel. It changes the order of operations, hence last bits: only this pass and split_scan may.
-The rules stand in softmax_rules.py and normalisation_rules.py.
+The rules stand in softmax_rules.py, normalisation_rules.py and conv_block_rules.py.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from graphc.ir import Graph
+from graphc.ir import Graph, Remark
 from graphc.passes.base import Pass
+from graphc.passes.conv_block_rules import find_conv_blocks
 from graphc.passes.dce import remove_dead
 from graphc.passes.finding import finding_rule
 from graphc.passes.normalisation_rules import find_parameter, find_scaled
@@ -57,9 +58,14 @@ class Recognise(Pass):
     softmax: bool = True
     cross_entropy: bool = True
     normalisations: bool = True
+    conv_pool: bool = True
 
     def run(self, graph: Graph) -> Graph:
-        return remove_dead(rewrite(graph, self._rules()))
+        remarks: list[Remark] = []
+        if self.conv_pool:
+            graph, remarks = find_conv_blocks(graph)
+        graph = remove_dead(rewrite(graph, self._rules()))
+        return graph.with_remarks(*remarks) if remarks else graph
 
     def _rules(self) -> Rules:
         families = (

@@ -1,0 +1,246 @@
+"""Convolution, bias, activation and pooling in one node, so that the map is never stored.
+
+    before  %1: f32[64,32,30,30] = conv2d(%x, %w) {…}                  # net.py:7
+            %3: f32[64,32,30,30] = add(%1, %2)                         # net.py:7  (%2: the bias)
+            %4: f32[64,32,30,30] = relu(%3)                            # net.py:8
+            %5: f32[64,32,15,15], %6: u8[…] = max_pool2d(%4) {…}       # net.py:8
+    after   %5: f32[64,32,15,15], %6: u8[64,32,15,15] = conv_pool2d(%x, %w, %b) {…}
+
+The block is looked for back from its pooling. Each of its values must have no other reader: the
+map would have to be stored in any case, and be computed twice. A relu after a maximum is the same
+as before it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from graphc.ir import Graph, Node, Remark, Value
+from graphc.ops.build import Builder
+from graphc.ops.conv_block import ACTIVATIONS, MOST_TAPS
+from graphc.ops.convolution import convolution_options
+from graphc.ops.masked_pooling import MOST_BITS
+from graphc.passes.rewrite import union
+
+_POOLINGS = {"max_pool2d": "max", "avg_pool2d": "average"}
+# Elementwise operators between a convolution and its pooling that are named in a refusal.
+_CURVES = frozenset({*ACTIVATIONS, "gelu", "silu", "elu", "softplus", "erf", "exp", "abs"})
+
+
+class Refused(Exception):
+    """Why a block is not made; the text follows the names of its nodes in a remark."""
+
+
+@dataclass
+class Block:
+    """What was found: the nodes in order from the convolution, and the operands of the new node."""
+
+    convolution: Node
+    pooling: Node
+    nodes: list[Node]
+    activation: Node | None = None
+    bias: Value | None = None
+
+    @property
+    def curve(self) -> str:
+        return "none" if self.activation is None else self.activation.op
+
+    @property
+    def slope(self) -> Mapping[str, Any]:
+        """The option that leaky_relu has, and no other."""
+        return self.activation.attrs if self.activation and self.curve == "leaky_relu" else {}
+
+    @property
+    def result(self) -> Value:
+        """What stands for the pooled values outside."""
+        return self.nodes[-1].results[0]
+
+    @property
+    def names(self) -> str:
+        return ", ".join(node.op for node in self.nodes)
+
+    @property
+    def source(self) -> tuple[str, ...]:
+        return union(*(node.source for node in self.nodes))
+
+
+def find_conv_blocks(graph: Graph) -> tuple[Graph, list[Remark]]:
+    """The graph with its blocks as one node each, regions included, and a remark on each pooling
+    of a convolution; the same object where there is none."""
+    remarks: list[Remark] = []
+    return _in_graph(graph, remarks), remarks
+
+
+def _in_graph(graph: Graph, remarks: list[Remark]) -> Graph:
+    nodes = [_in_regions(node, remarks) for node in graph.nodes]
+    changed = any(new is not old for new, old in zip(nodes, graph.nodes, strict=True))
+    graph = replace(graph, nodes=tuple(nodes)) if changed else graph
+    blocks = list(_blocks(graph, remarks))
+    return _joined(graph, blocks) if blocks else graph
+
+
+def _in_regions(node: Node, remarks: list[Remark]) -> Node:
+    regions = tuple(_in_graph(region, remarks) for region in node.regions)
+    same = all(new is old for new, old in zip(regions, node.regions, strict=True))
+    return node if same else replace(node, regions=regions)
+
+
+def _blocks(graph: Graph, remarks: list[Remark]) -> Iterator[Block]:
+    for node in graph.nodes:
+        block = _Search(graph).block(node) if node.op in _POOLINGS else None
+        if block is None:
+            continue
+        try:
+            _expect_kept(graph, block)
+            _expect_windows(block)
+        except Refused as reason:
+            remarks.append(Remark("recognise", f"{block.names} not joined: {reason}", block.source))
+        else:
+            text = f"joined {block.names}: the map before pooling is not stored"
+            remarks.append(Remark("recognise", text, block.source))
+            yield block
+
+
+# Looking back from a pooling
+
+
+@dataclass
+class _Search:
+    graph: Graph
+    passed: list[Node] = field(default_factory=list)
+
+    def block(self, pooling: Node) -> Block | None:
+        """The block that ends in a pooling; None where that pools no convolution."""
+        activation = self._producer(pooling.operands[0], *_CURVES)
+        below = pooling if activation is None else activation
+        value = below.operands[0]
+        addition = self._producer(value, "add")
+        convolution, bias = self._biased(addition) if addition else (self._product(value), None)
+        if convolution is None:
+            return None
+        chain = [convolution, addition, activation, pooling]
+        nodes = [node for node in chain if node is not None]
+        block = Block(convolution, pooling, nodes, activation, bias)
+        self._take_relu_after(block)
+        return block
+
+    def _producer(self, value: Value, *ops: str) -> Node | None:
+        node = self.graph.producers.get(value)
+        return node if node is not None and node.op in ops else None
+
+    def _product(self, value: Value) -> Node | None:
+        return self._producer(value, "conv2d")
+
+    def _biased(self, addition: Node) -> tuple[Node | None, Value | None]:
+        """(the convolution, what is added to each of its channels)."""
+        for product, other in (addition.operands, addition.operands[::-1]):
+            convolution = self._product(product)
+            bias = self._channel_values(other)
+            if convolution is not None and bias is not None:
+                return convolution, bias
+        return None, None
+
+    def _channel_values(self, value: Value) -> Value | None:
+        """What a tensor [N, C, H, W] repeats over all but C: C elements, in whatever shape."""
+        broadcast = self._producer(value, "broadcast")
+        if broadcast is None:
+            return None
+        inner, channels = broadcast.operands[0], value.shape[1]
+        aligned = (1,) * (4 - inner.type.rank) + inner.shape
+        if aligned != (1, channels, 1, 1):
+            return None
+        reshape = self._producer(inner, "reshape")
+        return reshape.operands[0] if reshape is not None else inner
+
+    def _take_relu_after(self, block: Block) -> None:
+        """relu(max(x)) is max(relu(x)), also of NaN and zeros of either sign."""
+        pooled = block.pooling.results[0]
+        users = self.graph.users.get(pooled, ())
+        single = len(users) == 1 and pooled not in self.graph.results
+        is_maximum = block.pooling.op == "max_pool2d" and block.activation is None
+        if is_maximum and single and users[0].op == "relu":
+            block.activation = users[0]
+            block.nodes.append(users[0])
+
+
+# What is refused
+
+
+def _expect_kept(graph: Graph, block: Block) -> None:
+    """Nothing else may read what the block does not give out."""
+    inner = [value for node in block.nodes for value in node.results if value is not block.result]
+    inside = set(map(id, block.nodes))
+    for value in inner:
+        others = [user for user in graph.users.get(value, ()) if id(user) not in inside]
+        if others or value in graph.results:
+            what = "the positions are" if value in block.pooling.results else "the map is"
+            raise Refused(f"{what} read elsewhere too")
+
+
+def _expect_windows(block: Block) -> None:
+    attrs: Mapping[str, Any] = block.pooling.attrs
+    kind = _POOLINGS[block.pooling.op]
+    kernel, stride = attrs["kernel"], attrs["stride"]
+    if any(k > s for k, s in zip(kernel, stride, strict=True)):
+        raise Refused("the windows overlap: elements would be computed once for each")
+    if any(attrs["padding"]) or any(d != 1 for d in attrs.get("dilation", ())):
+        raise Refused("the windows are padded or dilated")
+    sizes = block.pooling.operands[0].shape[2:]
+    whole = tuple((n - k) // s + 1 for n, k, s in zip(sizes, kernel, stride, strict=True))
+    if block.pooling.results[0].shape[2:] != whole:
+        raise Refused("the last windows hang over the edge")
+    most = MOST_TAPS if kind == "max" else MOST_BITS
+    if math.prod(kernel) > most:
+        raise Refused(f"a window has {math.prod(kernel)} elements, more than {most}")
+    _expect_short_backward(block, kind)
+
+
+def _expect_short_backward(block: Block, kind: str) -> None:
+    """The backward must need no more than the pooled values and a code."""
+    allowed = ACTIVATIONS if kind == "max" else ("none", "relu")
+    if block.curve not in allowed or block.slope.get("slope", 0) < 0:
+        raise Refused(f"the derivative of {block.curve} needs the map before pooling")
+
+
+# Putting the blocks into the graph
+
+
+def _joined(graph: Graph, blocks: list[Block]) -> Graph:
+    ends = {block.pooling: block for block in blocks}
+    gone = {node for block in blocks for node in block.nodes}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if node in ends:
+            nodes += _written(ends[node])
+        elif node not in gone:
+            nodes.append(node)
+    return replace(graph, nodes=tuple(nodes))
+
+
+def _written(block: Block) -> list[Node]:
+    """The block's node, whose first results are the values that the old nodes gave."""
+    builder = Builder(block.source)
+    x, w = block.convolution.operands
+    operands = [x, w]
+    if block.bias is not None:
+        operands.append(builder.reshape(block.bias, (w.shape[0],)))
+    builder.emit("conv_pool2d", operands, _attrs(block))
+    node = builder.nodes[-1]
+    given = (block.result, *block.pooling.results[1:])[: len(node.results)]
+    results = given + node.results[len(given) :]
+    builder.nodes[-1] = replace(node, results=results)
+    return builder.nodes
+
+
+def _attrs(block: Block) -> Mapping[str, Any]:
+    return {
+        **convolution_options(block.convolution),
+        "kernel": block.pooling.attrs["kernel"],
+        "pool_stride": block.pooling.attrs["stride"],
+        "pool": _POOLINGS[block.pooling.op],
+        "activation": block.curve,
+        **block.slope,
+    }
