@@ -145,8 +145,7 @@ def _check_passes(case: Case, report: Report) -> tuple[Graph, Difference | None]
 
 def _results(graph: Graph, case: Case) -> dict[str, NumpyArray]:
     """{output or state tensor: elements} by the operators' meanings."""
-    runnable = expand(Decompose(lacking="vjp").run(graph)) if _differentiates(graph) else graph
-    outputs, updates = evaluate(runnable, case.inputs, case.state)
+    outputs, updates = evaluate(without_gradients(graph), case.inputs, case.state)
     named = {f"output {number}": array for number, array in enumerate(outputs)}
     return named | dict(updates)
 
@@ -172,6 +171,11 @@ def _moved(array: NumpyArray, random: np.random.Generator) -> NumpyArray:
         return array
     steps = random.integers(-2, 3, array.shape)
     return np.asarray(array * (1 + steps * np.finfo(array.dtype).eps), array.dtype)
+
+
+def without_gradients(graph: Graph) -> Graph:
+    """The graph with its `grad` nodes expanded; the same object where it has none."""
+    return expand(Decompose(lacking="vjp").run(graph)) if _differentiates(graph) else graph
 
 
 def _differentiates(graph: Graph) -> bool:

@@ -3,8 +3,8 @@
     small = shrink(step.graph, lambda graph: find_difference(graph) is not None)
     print(small)                                 # its text is the whole report
 
-State becomes inputs first and updates become outputs, so that the small graph runs on made arrays.
-Then outputs are dropped and runs of nodes are cut out, their results taken from new inputs: half of
+State becomes inputs first and updates become outputs, so that the small graph runs on made arrays;
+`grad` nodes are expanded where it fails without them too. Then outputs are dropped and runs of nodes are cut out, their results taken from new inputs: half of
 all nodes at once, then a quarter, down to single ones (A. Zeller, R. Hildebrandt, "Simplifying and
 isolating failure-inducing input", 2002).
 """
@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from graphc.errors import ArgumentError
 from graphc.ir import Graph, Node, Value
+from graphc.tools.bisect import without_gradients
 
 Fails = Callable[[Graph], bool]
 
@@ -25,6 +26,8 @@ def shrink(graph: Graph, fails: Fails) -> Graph:
     graph = without_state(graph)
     if not fails(graph):
         raise ArgumentError(f"{graph.name} does not fail on made inputs, so nothing can be shrunk")
+    expanded = without_gradients(graph)
+    graph = expanded if expanded is graph or fails(expanded) else graph
     graph = _first(_single_outputs(graph), fails) or graph
     size = len(graph.nodes)
     while size := min(size, len(graph.nodes)):
