@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from graphc.loops import (
     Axis,
@@ -46,20 +46,18 @@ from graphc.loops import (
 )
 from graphc.loops.affine import free_variables
 from graphc.loops.build import call
-from graphc.loops.clamp import clamp, conjuncts
-from graphc.loops.intervals import Interval
-from graphc.loops.simplify import always_holds, simplify_kernel
+from graphc.loops.clamp import clamp
 from graphc.loops.substitute import substitute
 from graphc.target import Target
 
-from .contraction_nest import WIDE, Nest, extent_of, take_apart
+from .contraction_border import without_border
+from .contraction_nest import Nest, extent_of, take_apart
+from .contraction_tiles import Shape, Tile
 from .elementwise import stride, substituted
 
 _ROW, _COLUMN, _TILE, _PANEL = "tile.row", "tile.column", "tile", "panel"
 _CHUNK = "k.block"
 
-# Accumulators that hide the latency of two fused multiply-adds a cycle.
-_ENOUGH = 10
 # Rows that make up for copying a panel: the copy is then a few percent of the products.
 _ROWS_FOR_PANEL = 64
 # Steps of the innermost k, such as few channels, that are written out. Further out, steps share
@@ -78,113 +76,16 @@ def _tile_contraction(kernel: Kernel, target: Target, whole: bool) -> Kernel | N
     nest = take_apart(kernel)
     if nest is None:
         return None
-    pieces = [kernel] if nest.has_wide_rows and not whole else _without_border(kernel, nest)
+    settled = nest.has_wide_rows and not nest.has_conditions_on_window
+    pieces = [kernel] if settled and not whole else without_border(kernel, nest)
     if len(pieces) > 1:
         tiled = [_tile_contraction(piece, target, whole=False) or piece for piece in pieces]
         return replace(kernel, body=tuple(s for piece in tiled for s in piece.body))
     if not nest.rows():
         return None
     plan = _Plan(kernel, nest, target)
-    body = [plan.piece(tile, *counts) for tile, *counts in plan.tiles()]
+    body = [plan.piece(tile, *counts) for tile, *counts in plan.shape.tiles()]
     return replace(kernel, body=tuple(body))
-
-
-# Borders
-
-
-def _without_border(kernel: Kernel, nest: Nest) -> list[Kernel]:
-    """The kernel cut along one index so that conditions on it hold throughout the widest piece.
-
-    Rows of a tile must share their conditions. Along the padded width of an image they do,
-    except at the two borders, which become pieces of their own. Images of a batch share theirs
-    too, but lie far apart, often in the same lines of the cache.
-    """
-    read_by_b = free_variables(nest.dot.body[1])
-    for loop in reversed(nest.loops):
-        name, extent = loop.var, extent_of(loop)
-        where = nest.dot.where
-        usable = where is not None and name in free_variables(where)
-        if not usable or name == nest.column or extent < WIDE or name in read_by_b:
-            continue
-        reach = next((r for r in range(1, 4) if _holds(nest, name, r, extent - r)), 0)
-        if reach:
-            cuts = [(0, reach), (reach, extent - reach), (extent - reach, extent)]
-            return [_piece(kernel, nest, name, *cut) for cut in cuts]
-    return [kernel]
-
-
-def _holds(nest: Nest, name: str, lower: int, upper: int) -> bool:
-    """Whether no condition on the index is left where it runs from `lower` to `upper`."""
-    ranges = {loop.var: Interval(0, extent_of(loop) - 1) for loop in nest.loops}
-    ranges |= {axis.name: Interval(0, axis.extent - 1) for axis in nest.dot.axes}
-    ranges[name] = Interval(lower, upper - 1)
-    conditions = [c for c in conjuncts(nest.dot.where) if name in free_variables(c)]
-    return all(always_holds(condition, ranges) for condition in conditions)
-
-
-def _piece(kernel: Kernel, nest: Nest, name: str, lower: int, upper: int) -> Kernel:
-    """The kernel for part of an index's range."""
-    body = _innermost(kernel.body)
-    body = tuple(substituted(s, {name: add(variable(name), lower)}) for s in body)
-    for loop in reversed(nest.loops):
-        count = upper - lower if loop.var == name else extent_of(loop)
-        body = (Loop("parallel", loop.var, index(0), index(count), body),)
-    return simplify_kernel(replace(kernel, body=body))
-
-
-def _innermost(body: Sequence[Statement]) -> tuple[Statement, ...]:
-    while len(body) == 1 and isinstance(body[0], Loop):
-        body = body[0].body
-    return tuple(body)
-
-
-# Tiles
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The indexes that the rows of a tile run over, the first in blocks, the others whole.
-
-    A row number counts over the first, then the others, then the positions of the window.
-    """
-
-    names: tuple[str, ...]
-    others: tuple[int, ...]
-    window: tuple[Axis, ...]
-
-    @property
-    def step(self) -> int:
-        """Tile rows for each value of the first index."""
-        return math.prod(self.others) * math.prod(axis.extent for axis in self.window)
-
-    def place(self, row: Expr, first: Expr) -> dict[str, Expr]:
-        """Each index at a row number of the tile whose first index starts at `first`."""
-        found: dict[str, Expr] = {}
-        extents = [*self.others, *(axis.extent for axis in self.window)]
-        names = [*self.names[1:], *(axis.name for axis in self.window)]
-        for name, extent in zip(reversed(names), reversed(extents), strict=True):
-            found[name] = mod(row, extent)
-            row = floordiv(row, extent)
-        found[self.names[0]] = add(first, row)
-        return found
-
-
-@dataclass(frozen=True)
-class _Tile:
-    """`high` values of the first row index by `wide` columns; where its blocks start."""
-
-    high: int
-    wide: int
-    first_row: int
-    first_column: int
-
-    @property
-    def row_block(self) -> Expr:
-        return add(mul(variable("row.block"), self.high), self.first_row)
-
-    @property
-    def column_block(self) -> Expr:
-        return add(mul(variable("column.block"), self.wide), self.first_column)
 
 
 class _Plan:
@@ -194,77 +95,12 @@ class _Plan:
         self.kernel = kernel
         self.nest = nest
         self.target = target
-        self.width = max(1, target.vector_bytes // nest.dot.dtype.itemsize)
-        self.columns = nest.extent(nest.column)
-        self.vectors = self._choose_vectors()
-        self.rows = self._choose_rows(self.vectors)
-
-    # Shape of the tiles
-
-    def _most_rows(self, vectors: int) -> int:
-        """Rows whose accumulators fit in registers beside one row of b, an element of a and,
-        without fma, a product."""
-        spare = self.target.registers - vectors - (1 if self.target.fma else 2)
-        return max(1, spare // vectors)
-
-    def _choose_vectors(self) -> int:
-        """Vectors side by side in a tile: the most products for each load, latency hidden."""
-        needed = -(-self.columns // self.width)
-
-        def score(most: int) -> float:
-            vectors = -(-needed // -(-needed // most))
-            high = self._rows_used(vectors)
-            if high > self._most_rows(vectors):
-                return -vectors  # not all stays in registers
-            sums = high * vectors
-            return min(1, sums / _ENOUGH) * sums / (high + vectors)
-
-        return max((v for v in (4, 3, 2, 6, 8, 1) if v <= needed or v == 1), key=score)
-
-    def _rows_used(self, vectors: int) -> int:
-        """Rows of a tile of so many vectors."""
-        rows = self._choose_rows(vectors)
-        first = self.nest.extent(rows.names[0])
-        return rows.step * max(1, min(first, self._most_rows(vectors) // rows.step))
-
-    def _choose_rows(self, vectors: int) -> _Rows:
-        """The fastest wide index, or the widest with others whole where registers are left."""
-        nest, window = self.nest, self.nest.window
-        names = nest.rows()
-        wide = [name for name in names if nest.extent(name) >= WIDE]
-        first = wide[-1] if wide else max(names, key=nest.extent)
-        chosen, left = [first], self._most_rows(vectors) // nest.window_size
-        left //= nest.extent(first)
-        for name in sorted(set(names) - {first}, key=lambda n: (-nest.extent(n), names.index(n))):
-            if nest.extent(name) <= left:
-                chosen.append(name)
-                left //= nest.extent(name)
-        others = tuple(nest.extent(name) for name in chosen[1:])
-        return _Rows(tuple(chosen), others, window)
-
-    def tiles(self) -> Iterator[tuple[_Tile, int, int]]:
-        """(tile, row blocks, column blocks) for each size of tile."""
-        for first_column, column_tiles, wide in self._cut_columns():
-            most = max(1, self._most_rows(-(-wide // self.width)) // self.rows.step)
-            extent = self.nest.extent(self.rows.names[0])
-            for first_row, row_tiles, high in _balanced(extent, most):
-                yield _Tile(high, wide, first_row, first_column), row_tiles, column_tiles
-
-    def _cut_columns(self) -> Iterator[tuple[int, int, int]]:
-        """(first, number of tiles, columns of each), nearly equal in vectors."""
-        for first, count, vectors in _balanced(-(-self.columns // self.width), self.vectors):
-            start, wide = first * self.width, vectors * self.width
-            last = self.columns - start - (count - 1) * wide
-            if last >= wide:
-                yield start, count, wide
-                continue
-            if count > 1:
-                yield start, count - 1, wide
-            yield start + (count - 1) * wide, 1, last
+        self.shape = Shape(nest, target)
+        self.rows = self.shape.rows
 
     # Loops
 
-    def piece(self, tile: _Tile, row_tiles: int, column_tiles: int) -> Statement:
+    def piece(self, tile: Tile, row_tiles: int, column_tiles: int) -> Statement:
         """All tiles of one size: the loops over them, shared out among threads."""
         chunk = self._chunk(tile)
         panel = self._needs_panel(row_tiles, tile)
@@ -300,14 +136,14 @@ class _Plan:
         found = [(n, self.nest.extent(n)) for n in names if n not in self.rows.names]
         return [*found, ("row.block", row_tiles)]
 
-    def _is_large(self, tile: _Tile, column_tiles: int) -> bool:
+    def _is_large(self, tile: Tile, column_tiles: int) -> bool:
         """Whether all of b does not stay in half of the second cache."""
         return self._panel_bytes(tile) * column_tiles > self.target.l2_bytes // 2
 
-    def _panel_bytes(self, tile: _Tile) -> int:
+    def _panel_bytes(self, tile: Tile) -> int:
         return self.nest.depth * tile.wide * self.nest.dot.dtype.itemsize
 
-    def _groups(self, blocks: int, tile: _Tile, panel: Buffer, others: int) -> int:
+    def _groups(self, blocks: int, tile: Tile, panel: Buffer, others: int) -> int:
         """Parts that the rows are cut in: their part of a stays in the second cache while the
         columns pass, threads share the work, and copies of panels pay."""
         rows = blocks * tile.high * self.rows.step
@@ -317,7 +153,7 @@ class _Plan:
 
     # Blocks of k
 
-    def _chunk(self, tile: _Tile) -> int | None:
+    def _chunk(self, tile: Tile) -> int | None:
         """Elements of the first axis in a block, where a whole panel outgrows its cache."""
         axes = self.nest.dot.axes
         limit = self.target.l2_bytes // 8
@@ -340,7 +176,7 @@ class _Plan:
 
     # Panels of b
 
-    def _needs_panel(self, row_tiles: int, tile: _Tile) -> Buffer | None:
+    def _needs_panel(self, row_tiles: int, tile: Tile) -> Buffer | None:
         """Scratch for a copy of b's columns, where neighbours along k lie apart."""
         b, axes = self.nest.dot.body[1], self.nest.dot.axes
         assert isinstance(b, Load)
@@ -351,7 +187,7 @@ class _Plan:
         dtype = self.nest.dot.dtype
         if rows < _ROWS_FOR_PANEL or step is None or step <= tile.wide:
             return None
-        if self._panel_bytes(tile) < self.target.l1_bytes // 2 or tile.wide % self.width:
+        if self._panel_bytes(tile) < self.target.l1_bytes // 2 or tile.wide % self.shape.width:
             return None
         chunk = self._chunk(tile)
         depth = self.nest.depth
@@ -361,7 +197,7 @@ class _Plan:
             return None
         return Buffer(_PANEL, (depth, tile.wide), dtype, space="scratch")
 
-    def _packed(self, tile: _Tile, chunk: int | None, panel: Buffer) -> tuple[Statement, ...]:
+    def _packed(self, tile: Tile, chunk: int | None, panel: Buffer) -> tuple[Statement, ...]:
         place = {self.nest.column: add(tile.column_block, variable(_COLUMN))}
         value = substitute(self.nest.dot.body[1], place)
         store = Store(_PANEL, (self._depth_index(chunk), variable(_COLUMN)), value)
@@ -383,34 +219,52 @@ class _Plan:
 
     # One tile
 
-    def _tile(self, tile: _Tile, chunk: int | None, panel: Buffer | None) -> Iterator[Statement]:
+    def _tile(self, tile: Tile, chunk: int | None, panel: Buffer | None) -> Iterator[Statement]:
+        if self.shape.apart:
+            yield from self._tiles_apart(tile)
+            return
         shape = (tile.high * self.rows.step, tile.wide)
         local = Buffer(_TILE, shape, self.nest.dot.dtype, space="register")
-        yield Local(local)
-        yield _over(local, (Store(_TILE, _AT, const(0, local.dtype)),))
+        yield from _cleared(local)
         if chunk is None:
             yield from self._products(tile, chunk, panel)
-            yield self._finish(tile, local)
+            yield self._finish(tile, self._window_sums(local))
             return
         held = self._held()
         assert held is not None
         place = self._place(tile)
         at = tuple(substitute(i, place) for i in held.index)
         last = -(-self.nest.dot.axes[0].extent // chunk) - 1
-        resumed = _over(local, (Store(_TILE, _AT, load(held.buffer, at, local.dtype)),))
-        kept = _over(local, (Store(held.buffer, at, load(_TILE, _AT, local.dtype)),))
+        resumed = _over(shape, (Store(_TILE, _AT, load(held.buffer, at, local.dtype)),))
+        kept = _over(shape, (Store(held.buffer, at, load(_TILE, _AT, local.dtype)),))
         yield When(less(index(0), variable(_CHUNK)), (resumed,))
         yield from self._products(tile, chunk, panel)
         yield When(less(variable(_CHUNK), index(last)), (kept,))
-        yield When(less(index(last - 1), variable(_CHUNK)), (self._finish(tile, local),))
+        finish = self._finish(tile, self._window_sums(local))
+        yield When(less(index(last - 1), variable(_CHUNK)), (finish,))
 
-    def _place(self, tile: _Tile) -> dict[str, Expr]:
+    def _tiles_apart(self, tile: Tile) -> Iterator[Statement]:
+        """A tile for each position of the window, whose loops over k have bounds of their own."""
+        window, place = self.nest.window, self._place(tile)
+        sums: list[Expr] = []
+        for number, position in enumerate(self.nest.positions):
+            shape = (tile.high * self.rows.step, tile.wide)
+            local = Buffer(f"{_TILE}.{number}", shape, self.nest.dot.dtype, space="register")
+            known = {axis.name: index(n) for axis, n in zip(window, position, strict=True)}
+            a, b = (substitute(part, place | known) for part in self.nest.dot.body)
+            where = self.nest.dot.where
+            where = None if where is None else substitute(where, known)
+            yield from _cleared(local)
+            contract = Contract(local.name, _ROW, _COLUMN, a, b)
+            yield from _folds(self.nest.dot.axes, where, contract, None)
+            sums.append(load(local.name, _AT, local.dtype))
+        yield self._finish(tile, sums)
+
+    def _place(self, tile: Tile) -> dict[str, Expr]:
         place = self.rows.place(variable(_ROW), tile.row_block)
         return place | {self.nest.column: add(tile.column_block, variable(_COLUMN))}
 
-    def _products(
-        self, tile: _Tile, chunk: int | None, panel: Buffer | None
-    ) -> Sequence[Statement]:
+    def _products(self, tile: Tile, chunk: int | None, panel: Buffer | None) -> Sequence[Statement]:
         a, b = self.nest.dot.body
         place = self._place(tile)
         if panel is None:
@@ -420,38 +274,34 @@ class _Plan:
         contract = Contract(_TILE, _ROW, _COLUMN, substitute(a, place), b)
         return _folds(self.nest.dot.axes, self.nest.dot.where, contract, chunk)
 
-    def _finish(self, tile: _Tile, local: Buffer) -> Statement:
-        """What follows the sums, at every element of the result."""
+    def _window_sums(self, local: Buffer) -> list[Expr]:
+        """The sum at each position of the window, which the tile's rows count through last."""
         size = self.nest.window_size
         row = mul(variable(_ROW), size)
-        sums = [load(_TILE, (add(row, n), variable(_COLUMN)), local.dtype) for n in range(size)]
+        return [load(_TILE, (add(row, n), variable(_COLUMN)), local.dtype) for n in range(size)]
+
+    def _finish(self, tile: Tile, sums: Sequence[Expr]) -> Statement:
+        """What follows the sums, at every element of the result."""
         rows = replace(self.rows, window=())
         place = rows.place(variable(_ROW), tile.row_block)
         place[self.nest.column] = add(tile.column_block, variable(_COLUMN))
         body = tuple(substituted(s, place) for s in self.nest.finish(sums))
-        return _over(replace(local, shape=(local.shape[0] // size, tile.wide)), body)
+        return _over((tile.high * rows.step, tile.wide), body)
 
 
 _AT = (variable(_ROW), variable(_COLUMN))
 
 
-def _over(local: Buffer, body: tuple[Statement, ...]) -> Statement:
+def _over(shape: tuple[int, ...], body: tuple[Statement, ...]) -> Statement:
     """At every element of a tile."""
-    inner = Loop("vector", _COLUMN, index(0), index(local.shape[1]), body)
-    return Loop("unroll", _ROW, index(0), index(local.shape[0]), (inner,))
+    inner = Loop("vector", _COLUMN, index(0), index(shape[1]), body)
+    return Loop("unroll", _ROW, index(0), index(shape[0]), (inner,))
 
 
-def _balanced(extent: int, most: int) -> list[tuple[int, int, int]]:
-    """(first, number, size) of tiles of nearly equal size: a short last one would run at the
-    latency of its few sums.
-
-    >>> _balanced(32, 6)
-    [(0, 2, 6), (12, 4, 5)]
-    """
-    tiles = -(-extent // most)
-    small, larger = divmod(extent, tiles)
-    cut = [(0, larger, small + 1)] * bool(larger)
-    return cut + [(larger * (small + 1), tiles - larger, small)] * bool(tiles - larger)
+def _cleared(local: Buffer) -> Iterator[Statement]:
+    """A tile of zeros."""
+    yield Local(local)
+    yield _over(local.shape, (Store(local.name, _AT, const(0, local.dtype)),))
 
 
 def _split(name: str, loops: Sequence[tuple[str, int]]) -> Iterator[Statement]:

@@ -84,6 +84,16 @@ class Nest:
         return [x.var for x in self.loops if x.var in free_variables(a) and x.var not in blocked]
 
     @property
+    def positions(self) -> list[tuple[int, ...]]:
+        """The positions of the window, in the order of its fold."""
+        return list(itertools.product(*(range(axis.extent) for axis in self.window)))
+
+    @property
+    def has_conditions_on_window(self) -> bool:
+        names = {axis.name for axis in self.window}
+        return self.dot.where is not None and bool(names & free_variables(self.dot.where))
+
+    @property
     def has_wide_rows(self) -> bool:
         return any(self.extent(name) >= WIDE for name in self.rows())
 
@@ -91,7 +101,7 @@ class Nest:
         """The statements at one element, given the sum at each position of the window."""
         if not self.window:
             return tuple(_replaced_in(s, {_SUM: sums[0]}) for s in self.rest)
-        return tuple(_unrolled(self.rest, self.window, sums))
+        return tuple(_unrolled(self.rest, self.window, self.positions, sums))
 
 
 def take_apart(kernel: Kernel) -> Nest | None:
@@ -144,7 +154,7 @@ def _is_tileable(nest: Nest, body: Sequence[Statement], kernel: Kernel) -> bool:
     window = {axis.name for axis in nest.window}
     if lets & free_variables(dot) or column in free_variables(a) or window & free_variables(b):
         return False
-    if dot.where is not None and {column, *window} & free_variables(dot.where):
+    if dot.where is not None and column in free_variables(dot.where):
         return False
     if not isinstance(b, Load) or b.guard is not None or stride(b, column, kernel) != 1:
         return False
@@ -159,7 +169,10 @@ def extent_of(loop: Loop) -> int:
 
 
 def _unrolled(
-    statements: Sequence[Statement], window: Sequence[Axis], sums: Sequence[Expr]
+    statements: Sequence[Statement],
+    window: Sequence[Axis],
+    positions: Sequence[tuple[int, ...]],
+    sums: Sequence[Expr],
 ) -> Iterator[Statement]:
     """The statements with the window's fold written out, step by step."""
     results: tuple[Variable, ...] | None = None
@@ -167,7 +180,8 @@ def _unrolled(
         assert isinstance(statement, Let | Store)
         fold = next(reduces(statement.value), None)
         if fold is not None and results is None:
-            steps = list(_steps(fold, window, sums))
+            places = zip(positions, sums, strict=True)
+            steps = list(_steps(fold, [_at(fold, window, *place) for place in places]))
             results = tuple(Variable(let.name, let.value.dtype) for let in steps[-_items(fold) :])
             yield from steps
         if fold is not None and results is not None:
@@ -179,10 +193,8 @@ def _items(fold: Reduce) -> int:
     return len(unit(fold))
 
 
-def _steps(fold: Reduce, window: Sequence[Axis], sums: Sequence[Expr]) -> Iterator[Let]:
+def _steps(fold: Reduce, elements: Sequence[tuple[Expr, ...]]) -> Iterator[Let]:
     held: tuple[Expr, ...] | None = None
-    places = itertools.product(*(range(axis.extent) for axis in window))
-    elements = [_at(fold, window, place, n) for place, n in zip(places, sums, strict=True)]
     in_order = _grows([element[1:] for element in elements])
     for position, element in enumerate(elements):
         after = follow(fold.combine, held, element) if in_order else None

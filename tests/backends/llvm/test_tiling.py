@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,11 +13,14 @@ from graphc.loops.evaluate import run_kernel
 from graphc.loops.parse import parse_kernel
 from tests.backends.llvm.test_emit import run_compiled
 
-TARGETS = [
+RUNNABLE = [
     t
     for t in (target.X86_64_V3, target.X86_64_V4)
     if target.host().is_x86 and t.vector_bytes <= target.host().vector_bytes
 ]
+# Caches so small that sums are cut along k and panels are copied.
+SMALL = [replace(t, name=f"{t.name}-small", l1_bytes=2048, l2_bytes=8192) for t in RUNNABLE]
+TARGETS = [*RUNNABLE, *SMALL]
 
 PRODUCT = """
 kernel @product(in b0: f32[{m},{k}], in b1: f32[{k},{n}], in b2: f32[{n}], out b3: f32[{m},{n}]) {{
@@ -52,10 +57,64 @@ kernel @crossing(in b0: f32[{m},{n}] order(1,0), in b1: f32[{m},{n}], out b2: f3
 }}
 """
 
+POOLED = """
+kernel @pooled(
+    in b0: f32[{n},3,{h},{h}] order(0,2,3,1),
+    in b1: f32[{o},3,3,3] order(2,3,1,0),
+    in b2: f32[{o}],
+    out b3: f32[{n},{o},{p},{p}] order(0,2,3,1),
+    out b4: u8[{n},{o},{p},{p}] order(0,2,3,1)
+) {{
+  parallel i0 in 0..{n} {{
+    parallel i2 in 0..{p} {{
+      parallel i3 in 0..{p} {{
+        parallel i1 in 0..{o} {{
+          let v6 = {best}.0
+          let v7 = cast<u8>({best}.1)
+          store b3[i0, i1, i2, i3] = select(v6 <= f32(0.0), f32(0.0), v6)
+          store b4[i0, i1, i2, i3] = v7
+        }}
+      }}
+    }}
+  }}
+}}
+"""
+BEST = (
+    "reduce argmax [y < 2, x < 2] lanes=1 (reduce dot [k < 3, l < 3, c < 3] lanes=1 "
+    "(b0[i0, c, i2 * 2 + y + k + {shift}, i3 * 2 + x + l + {shift}], b1[i1, c, k, l]{where}) "
+    "+ b2[i1], cast<i32>(x + y * 2))"
+)
+INSIDE = (
+    " where 0 <= i2 * 2 + y + k + -1 and i2 * 2 + y + k + -1 < {h}"
+    " and 0 <= i3 * 2 + x + l + -1 and i3 * 2 + x + l + -1 < {h}"
+)
+
+
+def pooled(n: int, o: int, p: int, padded: bool) -> str:
+    """A convolution of 3x3 under max pooling of 2x2, without padding or with a border of 1."""
+    h = 2 * p if padded else 2 * p + 2
+    where = INSIDE.format(h=h) if padded else ""
+    best = BEST.format(shift=-1 if padded else 0, where=where)
+    return POOLED.format(n=n, o=o, p=p, h=h, best=best)
+
+
 CASES = {
     **{
+        f"pooled {n}x{o}x{p}{' padded' * padded}": pooled(n, o, p, padded)
+        for n, o, p in ((2, 16, 4), (1, 37, 9), (9, 70, 3))
+        for padded in (False, True)
+    },
+    **{
         f"product {m}x{n}x{k}": PRODUCT.format(m=m, n=n, k=k)
-        for m, n, k in ((13, 70, 9), (7, 64, 5), (1, 33, 4), (30, 5, 3), (6, 80, 300), (48, 112, 2))
+        for m, n, k in (
+            (13, 70, 9),
+            (7, 64, 5),
+            (1, 33, 4),
+            (30, 5, 3),
+            (6, 80, 300),
+            (48, 112, 2),
+            (150, 97, 83),
+        )
     },
     **{
         f"sums {c}x{h}x{w}/{lanes}": CHANNEL_SUMS.format(c=c, h=h, w=w, lanes=lanes)
@@ -89,3 +148,12 @@ def test_a_crossing_load_goes_through_a_register_tile():
     assert "local tile.0: register f32[16,16]" in tiled
     assert "store tile.0[tile.q, tile.l] = b0" in tiled
     assert "tile.0[tile.l, tile.q]" in tiled
+
+
+def test_long_sums_are_cut_along_k_and_panels_copied():
+    small = replace(target.X86_64_V4, l1_bytes=2048, l2_bytes=8192)
+    text = PRODUCT.format(m=150, n=97, k=83)
+    tiled = str(tile(parse_kernel(text), small))
+    assert "serial k.block" in tiled
+    assert "local panel: scratch" in tiled
+    assert "k.block" not in str(tile(parse_kernel(text), target.X86_64_V4))

@@ -1,0 +1,65 @@
+"""The borders of a padded image as pieces of their own, and channel groups as a loop.
+
+Rows of a tile must share their conditions. Along the padded width of an image they do, except at
+the two borders. Images of a batch share theirs too, but lie far apart, often in the same lines of
+the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from graphc.loops import Kernel, Loop, Statement, add, index, variable
+from graphc.loops.affine import free_variables
+from graphc.loops.clamp import conjuncts
+from graphc.loops.intervals import Interval
+from graphc.loops.simplify import always_holds, simplify_kernel
+
+from .contraction_nest import WIDE, Nest, extent_of
+from .elementwise import substituted
+
+
+def without_border(kernel: Kernel, nest: Nest) -> list[Kernel]:
+    """The kernel cut along one index so that conditions on it hold throughout the widest piece.
+
+    The same kernel alone where there is no such index.
+    """
+    read_by_b = free_variables(nest.dot.body[1])
+    for loop in reversed(nest.loops):
+        name, extent = loop.var, extent_of(loop)
+        where = nest.dot.where
+        usable = where is not None and name in free_variables(where)
+        if not usable or name == nest.column or extent < WIDE or name in read_by_b:
+            continue
+        reach = next((r for r in range(1, 4) if _holds(nest, name, r, extent - r)), 0)
+        if reach:
+            cuts = [(0, reach), (reach, extent - reach), (extent - reach, extent)]
+            return [_piece(kernel, nest, name, *cut) for cut in cuts]
+    return [kernel]
+
+
+def _holds(nest: Nest, name: str, lower: int, upper: int) -> bool:
+    """Whether no condition on the index is left where it runs from `lower` to `upper`."""
+    ranges = {loop.var: Interval(0, extent_of(loop) - 1) for loop in nest.loops}
+    axes = (*nest.dot.axes, *nest.window)
+    ranges |= {axis.name: Interval(0, axis.extent - 1) for axis in axes}
+    ranges[name] = Interval(lower, upper - 1)
+    conditions = [c for c in conjuncts(nest.dot.where) if name in free_variables(c)]
+    return all(always_holds(condition, ranges) for condition in conditions)
+
+
+def _piece(kernel: Kernel, nest: Nest, name: str, lower: int, upper: int) -> Kernel:
+    """The kernel for part of an index's range."""
+    body = _innermost(kernel.body)
+    body = tuple(substituted(s, {name: add(variable(name), lower)}) for s in body)
+    for loop in reversed(nest.loops):
+        count = upper - lower if loop.var == name else extent_of(loop)
+        body = (Loop("parallel", loop.var, index(0), index(count), body),)
+    return simplify_kernel(replace(kernel, body=body))
+
+
+def _innermost(body: Sequence[Statement]) -> tuple[Statement, ...]:
+    while len(body) == 1 and isinstance(body[0], Loop):
+        body = body[0].body
+    return tuple(body)
