@@ -16,14 +16,10 @@ from graphc.frontends.nn import init
 from graphc.frontends.nn.module import Module
 from graphc.frontends.nn.parameter import Parameter
 from graphc.frontends.tracing import functional as F
+from graphc.frontends.tracing.convert import as_tensor
+from graphc.frontends.tracing.recorder import current
 
 State = tuple[Any, ...]  # (h,) or, of an LSTM, (h, c)
-
-
-def _chunk(gates: Any, number: int, count: int) -> Any:
-    """The number-th of `count` equal parts of the last dimension."""
-    size = gates.shape[-1] // count
-    return gates[..., number * size : (number + 1) * size]
 
 
 def lstm_step(from_input: Any, from_state: Any, state: State) -> State:
@@ -32,10 +28,9 @@ def lstm_step(from_input: Any, from_state: Any, state: State) -> State:
     `from_input` and `from_state` [N, 4H] are the products with the weights, biases included.
     Hochreiter and Schmidhuber, 1997; the forget gate is Gers, Schmidhuber and Cummins', 2000.
     """
-    gates = from_input + from_state
-    i, f, g, o = (_chunk(gates, number, 4) for number in range(4))
-    c = F.sigmoid(f) * state[1] + F.sigmoid(i) * F.tanh(g)
-    return F.sigmoid(o) * F.tanh(c), c
+    gates, c = F.add(from_input, from_state), as_tensor(state[1])
+    h, new = current().emit("lstm_cell", (gates, c), {"saved": False})
+    return h, new
 
 
 def gru_step(from_input: Any, from_state: Any, state: State) -> State:
@@ -44,10 +39,8 @@ def gru_step(from_input: Any, from_state: Any, state: State) -> State:
     `from_input` and `from_state` [N, 3H]. Cho et al., 2014, with the reset gate after the product,
     as in cuDNN and torch.
     """
-    r = F.sigmoid(_chunk(from_input, 0, 3) + _chunk(from_state, 0, 3))
-    z = F.sigmoid(_chunk(from_input, 1, 3) + _chunk(from_state, 1, 3))
-    n = F.tanh(_chunk(from_input, 2, 3) + r * _chunk(from_state, 2, 3))
-    return ((1 - z) * n + z * state[0],)
+    operands = tuple(map(as_tensor, (from_input, from_state, state[0])))
+    return current().emit("gru_cell", operands, {"saved": False})
 
 
 def tanh_step(from_input: Any, from_state: Any, state: State) -> State:

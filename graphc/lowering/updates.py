@@ -47,7 +47,7 @@ def _in_place(graph: Graph, updates: Sequence[tuple[Value, Value]]) -> dict[Valu
     for old, value in updates:
         if value not in made or counts[value] > 1 or value in graph.outputs:
             continue
-        if last.get(old, -1) <= made[value] and _reads_what_it_writes(graph, made[value], old):
+        if last.get(old, -1) <= made[value] and _reads_what_it_writes(graph, old, value):
             targets[value] = old
     return targets
 
@@ -68,17 +68,25 @@ def last_readers(graph: Graph) -> dict[Value, int]:
     return last
 
 
-def _reads_what_it_writes(graph: Graph, number: int, old: Value) -> bool:
-    """Whether a node reads a state tensor only at the element that it writes, or not at all."""
-    node = graph.nodes[number]
+def _reads_what_it_writes(graph: Graph, old: Value, value: Value) -> bool:
+    """Whether the node of a new value reads the old one only at the element that it writes, or
+    not at all."""
+    node = graph.producers[value]
     aliases = _views_of(graph, old)
     if aliases & set(node.operands):
         return False
     if old not in node.operands:
         return get(node.op).nest is None and node.op not in ("scan", "cond")
     if node.op != "group":
-        return get(node.op).elementwise
+        return get(node.op).elementwise or _overwrites(node, old, value)
     return _elementwise_in(node, old)
+
+
+def _overwrites(node: Node, old: Value, value: Value) -> bool:
+    """Whether a nest's record says that the result may be stored over the operand."""
+    operands = [number for number, operand in enumerate(node.operands) if operand is old]
+    pair = (operands[0], node.results.index(value))
+    return len(operands) == 1 and pair in get(node.op).overwrites
 
 
 def _views_of(graph: Graph, old: Value) -> set[Value]:

@@ -164,6 +164,8 @@ class Op:
     pure         equal operands and attributes give equal results (false for nothing so far)
     fault        (builder, node) -> bool[], true where an index known only at run time lies outside;
                  absent: the operator has no such index
+    overwrites   of a nest: (operand, result) where element i of the result needs element i of the
+                 operand alone, and may be stored over it
     max_ulp      greatest error of a backend against the correctly rounded result, float32; of a
                  reduction or contraction: in ulp of the sum of its terms' magnitudes
     """
@@ -182,6 +184,7 @@ class Op:
     reduction: bool = False
     contraction: bool = False
     view: bool = False
+    overwrites: tuple[tuple[int, int], ...] = ()
     max_ulp: float = 0.5
     zero_gradient: bool = False  # piecewise constant: floor, comparisons, argmax
 

@@ -19,14 +19,14 @@ from graphc.passes.clone import close, live_nodes
 from graphc.passes.fusion_facts import is_cheap, is_view
 
 
-def linearise(both: Graph, inputs: int, outputs: int, held: set[Value], keep: bool) -> Linearised:
-    """Cut a graph of forward and backward, as `reverse` makes it.
+def linearise(region: Graph, both: Graph, held: set[Value], keep: bool) -> Linearised:
+    """Cut a region's forward and backward, as `reverse` makes them in one graph.
 
-    both     its first `inputs` inputs are the region's, its first `outputs` outputs too
-    held     inputs of the region that the backward has at no cost
-    keep     whether results may be kept; else the backward computes all again from the inputs
+    held   inputs of the region that the backward has at no cost
+    keep   whether results may be kept; else the backward computes all again from the inputs
     """
-    known_inputs, seeds = both.inputs[:inputs], both.inputs[inputs:]
+    outputs = len(region.outputs)
+    known_inputs, seeds = both.inputs[: len(region.inputs)], both.inputs[len(region.inputs) :]
     gradients = both.outputs[outputs:]
     known, unknown = _by_dependence(live_nodes(both.nodes, gradients), set(seeds))
     needed = {value for node in unknown for value in node.operands} | set(gradients)
@@ -34,6 +34,8 @@ def linearise(both: Graph, inputs: int, outputs: int, held: set[Value], keep: bo
     again, kept = _choose(known, needed, set(known_inputs), held, keep)
     saved = (*(v for v in known_inputs if v in needed), *kept)
     backward = close(f"{both.name}.vjp", (*saved, *seeds), (*again, *unknown), gradients)
+    if not keep:
+        return Linearised(region, backward, saved)
     further = tuple(value for value in kept if value not in both.outputs[:outputs])
     results = both.outputs[:outputs] + further
     nodes = live_nodes(both.nodes, results)

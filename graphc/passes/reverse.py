@@ -48,8 +48,7 @@ class GradientBuilder(Builder):
         """The region with results for its reverse, and the reverse of a region that reads them."""
         both = self._both(region, wanted)
         at_hand = {region.inputs[position] for position in held}
-        sizes = len(region.inputs), len(region.outputs)
-        return linearise(both, *sizes, at_hand, keep=not self.recompute)
+        return linearise(region, both, at_hand, keep=not self.recompute)
 
     def _both(self, region: Graph, wanted: Sequence[int]) -> Graph:
         seeded = [i for i, value in enumerate(region.outputs) if value.dtype.is_float]

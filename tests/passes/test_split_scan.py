@@ -125,7 +125,7 @@ def test_results_are_kept_or_computed_again() -> None:
     for _ in range(3):
         assert float(kept(x)) == pytest.approx(float(again(x)), rel=1e-12)
     stacks = [len(loops(s.program.stage("differentiated"))[0].results) for s in (kept, again)]
-    assert stacks == [2 + 1 + 2 + 5, 2 + 1 + 2]
+    assert stacks == [2 + 1 + 2 + 2, 2 + 1 + 2]
 
 
 def str_of_default(option: str) -> str:
