@@ -1,6 +1,7 @@
 """Where a training step goes, launch by launch, against what this machine can do.
 
     python bench/profile.py [MODEL ...] [--threads N ...] [--batch-size N] [--seconds S]
+                            [--by-kernel]
 
 MODEL is a ready model (default cifar-cnn) or path.py:function. The FMA peak and the bandwidth of
 each level of memory are measured in the same run. `graphc bench MODEL --profile` prints one of
@@ -34,13 +35,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--by-kernel", action="store_true", help="equal layers are one row")
     options = parser.parse_args()
     for model in options.models:
         for threads in options.threads:
             step, training, *_ = load_model(model, None, options.batch_size)
             step.threads = threads
             batch = next(iter(training)) if training is not None else ()
-            print(report(step.profile(*batch, seconds=options.seconds)), end="\n\n")
+            profile = step.profile(*batch, seconds=options.seconds)
+            print(report(profile.by_kernel() if options.by_kernel else profile), end="\n\n")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each program (default 2)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--all", action="store_true", help="with --profile: the shortest rows too")
+    parser.add_argument(
+        "--by-kernel", action="store_true", help="with --profile: launches of a kernel as one row"
+    )
     parser.add_argument("--trace", metavar="FILE", help="with --profile: a Chrome trace of a step")
 
 
@@ -33,8 +36,8 @@ def bench(options: argparse.Namespace, step: Any, training: Any) -> None:
     """Measure a TrainStep; batches come from the training loader where there is one."""
     if options.seconds <= 0:
         raise ArgumentError(f"--seconds is {options.seconds}, expected more than 0")
-    if (options.trace or options.all) and not options.profile:
-        raise ArgumentError("--trace and --all go with --profile")
+    if (options.trace or options.all or options.by_kernel) and not options.profile:
+        raise ArgumentError("--trace, --all and --by-kernel go with --profile")
     batch = next(iter(training)) if training is not None else ()
     if options.profile:
         _profile(options, step, batch)
@@ -51,6 +54,7 @@ def _profile(options: argparse.Namespace, step: Any, batch: Any) -> None:
     profile = step.profile(*batch, seconds=options.seconds)
     if options.trace:
         Path(options.trace).write_text(profile.to_trace())
+    profile = profile.by_kernel() if options.by_kernel else profile
     if options.json:
         print(profile.to_json())
         return

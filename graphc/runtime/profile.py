@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -175,6 +175,13 @@ class Profile:
         """The launches, the longest first."""
         return sorted(self.launches, key=lambda row: -row.seconds)
 
+    def by_kernel(self) -> Profile:
+        """The same with launches of one kernel taken together: equal layers are one row."""
+        kernels: dict[tuple[str, int], list[LaunchTime]] = {}
+        for row in self.launches:
+            kernels.setdefault((row.launch.kernel, row.threads), []).append(row)
+        return replace(self, launches=tuple(map(_together, kernels.values())))
+
     def to_json(self) -> str:
         from graphc.runtime.profile_export import format_profile_json
 
@@ -190,6 +197,22 @@ class Profile:
         from graphc.runtime.profile_text import format_profile
 
         return format_profile(self)
+
+
+def _together(rows: Sequence[LaunchTime]) -> LaunchTime:
+    """Launches of one kernel as one row, with the lines of all."""
+    first, seconds = rows[0], sum(row.seconds for row in rows)
+    lines = tuple(dict.fromkeys(line for row in rows for line in row.launch.source))
+    return replace(
+        first,
+        launch=replace(first.launch, source=lines),
+        repeats=sum(row.repeats for row in rows),
+        seconds=seconds,
+        spread=sum(row.spread * row.seconds for row in rows) / seconds if seconds else 1.0,
+        flops=sum(row.flops for row in rows),
+        bytes=sum(row.bytes for row in rows),
+        roof_seconds=sum(row.roof_seconds for row in rows),
+    )
 
 
 def profile_of(schedule: Schedule, measurement: Measurement) -> Profile:

@@ -9,6 +9,7 @@ from graphc.runtime.profile import LaunchTime, Profile, Roof
 
 HEAD = ("ms", "%", "GFLOP/s", "GB/s", "% of roof", "roof", "must move", "launch", "line", "reason")
 NUMBERS = 7  # the first columns, which are flush right
+_SHOWN_LINES = 3  # of the model, in a row
 
 
 def format_profile(profile: Profile, limit: int | None = 40) -> str:
@@ -38,9 +39,14 @@ def _row(row: LaunchTime, profile: Profile) -> tuple[str, ...]:
         row.limit + alone,
         format_bytes(row.bytes),
         launch.name + times,
-        ", ".join(launch.source),
+        _lines(launch.source),
         launch.reason,
     )
+
+
+def _lines(source: Sequence[str]) -> str:
+    more = f" and {len(source) - _SHOWN_LINES} more" if len(source) > _SHOWN_LINES else ""
+    return ", ".join(source[:_SHOWN_LINES]) + more
 
 
 def machine_lines(profile: Profile) -> list[str]:

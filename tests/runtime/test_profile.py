@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,17 @@ def test_roofs_are_those_of_the_threads_and_the_level() -> None:
     assert two.limit == "L2" and two.roof_seconds == pytest.approx(2 * 320 / 10e9)
     assert two.share == pytest.approx(two.roof_seconds / 3e-7)
     assert roof(1).level_of(1001).name == "DRAM"
+
+
+def test_equal_layers_are_one_row() -> None:
+    found = profile()
+    one, two = found.launches
+    again = replace(two, launch=replace(two.launch, source=("net.py:9",)))
+    together = replace(found, launches=(one, two, again)).by_kernel().launches
+    assert [row.launch.name for row in together] == ["one", "two"]
+    assert together[1].seconds == pytest.approx(2 * two.seconds)
+    assert together[1].repeats == 4 and together[1].launch.source == ("net.py:4", "net.py:9")
+    assert together[1].share == pytest.approx(two.share)
 
 
 def test_totals_and_text() -> None:
