@@ -1,7 +1,7 @@
 """Where a training step goes, launch by launch, against what this machine can do.
 
-    python bench/profile.py [MODEL ...] [--threads N ...] [--batch-size N] [--seconds S]
-                            [--by-kernel]
+    python bench/step_profile.py [MODEL ...] [--threads N ...] [--batch-size N] [--seconds S]
+                                 [--by-kernel]
 
 MODEL is a ready model (default cifar-cnn) or path.py:function. The FMA peak and the bandwidth of
 each level of memory are measured in the same run. `graphc bench MODEL --profile` prints one of
