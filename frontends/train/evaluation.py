@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import DataError, ShapeError
+from graphc.frontends.tracing.trees import Tree, build, flatten
 from graphc.frontends.train.data.loader import Loader
 from graphc.frontends.train.protocol import Array, Arrays, ModelFunction, TrainStep
 
@@ -56,15 +57,18 @@ class Evaluator:
         return {name: math.fsum(values) / total for name, values in parts.items()}
 
     def predict(self, batches: Batches, inputs: int) -> Any:
-        """``model(*batch[:inputs])`` for all examples, put together along the first dimension."""
-        results = [
-            self._outputs(forward, batch[:inputs])
-            for batch in rebatched(in_order(batches), self.batch_size)
-        ]
+        """``model(*batch[:inputs])`` for all examples, put together along the first dimension.
+
+        The result has the structure of the model's: an array, or a tuple, list or dict of them.
+        """
+        results = []
+        for batch in rebatched(in_order(batches), self.batch_size):
+            outputs, structure = self._outputs(forward, batch[:inputs])
+            results.append(outputs)
         if not results:
             raise DataError("the loader gives no examples to predict")
-        joined = tuple(np.concatenate(parts) for parts in zip(*results, strict=True))
-        return joined[0] if len(joined) == 1 else joined
+        joined = [np.concatenate(parts) for parts in zip(*results, strict=True)]
+        return build(structure, joined)
 
     def _loss(self, batch: Arrays) -> float:
         program = self._program(self._step.loss, len(batch), len(batch[0]))
@@ -73,26 +77,28 @@ class Evaluator:
 
     def _values(self, name: str, metric: ModelFunction, batch: Arrays) -> list[float]:
         """One value for each example of a batch."""
-        values, *_ = self._outputs(metric, batch)
-        if values.ndim != 1:
+        outputs, _ = self._outputs(metric, batch)
+        if len(outputs) != 1 or outputs[0].ndim != 1:
+            shapes = ", ".join(str((self.batch_size, *part.shape[1:])) for part in outputs)
             raise ShapeError(
-                f"metric {name!r} gives shape {(self.batch_size, *values.shape[1:])}, expected one "
-                f"value per example, {(self.batch_size,)}"
+                f"metric {name!r} gives shape {shapes or 'nothing'}, expected one value per "
+                f"example, {(self.batch_size,)}"
             )
+        (values,) = outputs
         return [float(value) for value in values]
 
-    def _outputs(self, function: ModelFunction, batch: Arrays) -> Arrays:
+    def _outputs(self, function: ModelFunction, batch: Arrays) -> tuple[Arrays, Tree]:
         """What `function` gives for the examples of a batch that may be smaller."""
         count, size = len(batch[0]), self.batch_size
         program = self._program(function, len(batch), size)
-        outputs = as_arrays(program(*padded(batch, size)))
+        outputs, structure = flatten(program(*padded(batch, size)))
         for output in outputs:
             if output.ndim == 0 or len(output) != size:
                 raise ShapeError(
                     f"{getattr(function, '__name__', function)} gives shape {output.shape}, "
                     f"expected one entry per example of the batch of {size}"
                 )
-        return tuple(output[:count] for output in outputs)
+        return tuple(output[:count] for output in outputs), structure
 
     def _program(self, function: ModelFunction, inputs: int, size: int) -> Callable[..., Any]:
         key = (function, inputs, size)

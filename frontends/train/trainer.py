@@ -103,7 +103,8 @@ class Trainer:
     def predict(self, loader: Batches, inputs: int = 1) -> Any:
         """``model(x)`` for every example, in the data set's order, x the first array of a batch.
 
-        A model with several inputs takes the first `inputs` arrays. Several outputs give a tuple.
+        A model with several inputs takes the first `inputs` arrays. The result has the structure of
+        the model's: an array, or a tuple, list or dict of arrays.
         """
         return self.evaluator.predict(loader, inputs)
 

@@ -100,10 +100,10 @@ class Step:
     def evaluation(self, function: Callable[..., Any], *specs: Spec) -> Callable[..., Any]:
         self.compiled.append((function.__name__, specs[0].shape[0]))
 
-        def program(*arrays: Array) -> tuple[Array]:
+        def program(*arrays: Array) -> Array:
             for array, spec in zip(arrays, specs, strict=True):
                 assert array.shape == spec.shape
-            return (np.asarray(function(self.model, *arrays)),)
+            return np.asarray(function(self.model, *arrays))
 
         return program
 

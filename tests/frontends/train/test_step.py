@@ -11,6 +11,7 @@ from graphc.errors import ArgumentError, DTypeError, MemoryBudgetError, ShapeErr
 from graphc.frontends.tracing import Spec
 from graphc.frontends.train.arguments import Loss
 from graphc.frontends.train.step import TrainStep
+from graphc.frontends.train.trainer import Trainer
 
 Batch = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
@@ -170,6 +171,26 @@ def test_evaluation_takes_the_passes_and_the_budget_of_the_step() -> None:
     tight = make(optim.SGD(), memory_budget=1)
     with pytest.raises(MemoryBudgetError, match="the budget is 1"):
         tight.evaluation(loss, *tight.batch_specs)
+
+
+def test_a_prediction_has_the_structure_of_the_models_result() -> None:
+    class Heads(Net):
+        def forward(self, x: Any) -> Any:
+            scores = super().forward(x)
+            return {"scores": scores, "best": (scores.max(axis=1), scores.argmax(axis=1))}
+
+    x, y = batch()
+    step = TrainStep(
+        Heads(),
+        lambda model, x, y: F.cross_entropy(model(x)["scores"], y),
+        optim.SGD(0.1),
+        *(Spec((6, 4)), Spec((6,), "int32")),
+        backend="interpreter",
+    )
+    found = Trainer(step).predict([(np.concatenate([x, x[:2]]), np.concatenate([y, y[:2]]))])
+    assert found["scores"].shape == (8, 3)
+    np.testing.assert_array_equal(found["best"][0], found["scores"].max(1))
+    np.testing.assert_array_equal(found["best"][1], found["scores"].argmax(1))
 
 
 def test_options_are_settled_when_the_step_compiles() -> None:
