@@ -96,6 +96,7 @@ class LaunchTime:
 
     threads        that it runs on
     seconds        the slowest thread's, summed over the repeats; median of the rounds
+    least_seconds  the same in the round where it was the fastest: on a busy machine, the truth
     spread         the threads' mean time over the slowest's: 1 where all worked alike
     flops, bytes   a step: what it computes, and what must move
     roof_seconds   the least that the machine could take
@@ -107,6 +108,7 @@ class LaunchTime:
     repeats: int
     threads: int
     seconds: float
+    least_seconds: float
     spread: float
     flops: int
     bytes: int
@@ -208,6 +210,7 @@ def _together(rows: Sequence[LaunchTime]) -> LaunchTime:
         launch=replace(first.launch, source=lines),
         repeats=sum(row.repeats for row in rows),
         seconds=seconds,
+        least_seconds=sum(row.least_seconds for row in rows),
         spread=sum(row.spread * row.seconds for row in rows) / seconds if seconds else 1.0,
         flops=sum(row.flops for row in rows),
         bytes=sum(row.bytes for row in rows),
@@ -316,6 +319,7 @@ def _launch_time(
         repeats,
         threads,
         slowest,
+        min(round.slowest for round in seen),
         mean / slowest if slowest else 1.0,
         repeats * launch.flops,
         repeats * moved,

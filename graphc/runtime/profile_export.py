@@ -51,6 +51,7 @@ def _launch_fields(row: LaunchTime) -> dict[str, Any]:
         "repeats": row.repeats,
         "threads": row.threads,
         "seconds": row.seconds,
+        "least_seconds": row.least_seconds,
         "spread": row.spread,
         "flops": row.flops,
         "bytes": row.bytes,

@@ -7,8 +7,20 @@ from collections.abc import Sequence
 from graphc.planning.text import format_bytes, format_table
 from graphc.runtime.profile import LaunchTime, Profile, Roof
 
-HEAD = ("ms", "%", "GFLOP/s", "GB/s", "% of roof", "roof", "must move", "launch", "line", "reason")
-NUMBERS = 7  # the first columns, which are flush right
+HEAD = (
+    "ms",
+    "best",
+    "%",
+    "GFLOP/s",
+    "GB/s",
+    "% of roof",
+    "roof",
+    "must move",
+    "launch",
+    "line",
+    "reason",
+)
+NUMBERS = 8  # the first columns, which are flush right
 _SHOWN_LINES = 3  # of the model, in a row
 
 
@@ -32,6 +44,7 @@ def _row(row: LaunchTime, profile: Profile) -> tuple[str, ...]:
     alone = ", one thread" if row.threads < profile.measurement.threads else ""
     return (
         f"{1e3 * row.seconds:.3f}",
+        f"{1e3 * row.least_seconds:.3f}",
         f"{100 * row.seconds / whole:.1f}",
         f"{row.gflops:.1f}" if row.flops else "",
         f"{row.gigabytes:.1f}",
@@ -74,11 +87,16 @@ def total_lines(profile: Profile) -> list[str]:
     fastest = _ms(min(profile.measurement.step_seconds))
     rounds = len(profile.measurement.step_seconds)
     peak = profile.roof.gflops["float32"] * 1e9
+    best = _ms(sum(row.least_seconds for row in profile.launches))
     rate = profile.flops / (profile.step_seconds or 1.0)
     return _columns(
         ("step", _ms(profile.step_seconds), f"median of {rounds}; the fastest took {fastest}"),
         ("with stamps", _ms(profile.stamped_seconds), "as the launches were timed"),
-        ("launches", _ms(profile.launch_seconds), "medians of each, of its slowest thread"),
+        (
+            "launches",
+            _ms(profile.launch_seconds),
+            f"medians of each, of its slowest thread; the best of each {best}",
+        ),
         ("the rest", _ms(profile.waiting_seconds), "waiting at barriers, and other work here"),
         ("all at roof", _ms(profile.roof_seconds), "the least that these launches could take"),
         (
