@@ -7,7 +7,8 @@
 
 A composite has a stable formula, a derivative of its own that needs just its results, and later a
 kernel. It changes the order of operations, hence last bits: only this pass and split_scan may.
-The rules stand in softmax_rules.py, normalisation_rules.py and conv_block_rules.py.
+The rules stand in softmax_rules.py, normalisation_rules.py, attention_rules.py and
+conv_block_rules.py.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from graphc.ir import Graph, Remark
+from graphc.passes.attention_rules import find_attention
 from graphc.passes.base import Pass
 from graphc.passes.conv_block_rules import find_conv_blocks
 from graphc.passes.dce import remove_dead
@@ -59,12 +61,16 @@ class Recognise(Pass):
     cross_entropy: bool = True
     normalisations: bool = True
     conv_pool: bool = True
+    attention: bool = True
 
     def run(self, graph: Graph) -> Graph:
         remarks: list[Remark] = []
         if self.conv_pool:
             graph, remarks = find_conv_blocks(graph)
         graph = remove_dead(rewrite(graph, self._rules()))
+        if self.attention:  # after softmax
+            graph, more = find_attention(graph)
+            graph, remarks = remove_dead(graph), [*remarks, *more]
         return graph.with_remarks(*remarks) if remarks else graph
 
     def _rules(self) -> Rules:

@@ -15,8 +15,8 @@ Array = np.ndarray[Any, Any]
 STEPS = 20
 BATCH = 3
 RATE = 3e-3
-GPT: dict[str, int] = {"vocabulary": 13, "context": 16, "layers": 2, "heads": 2, "width": 32}
-SEQ2SEQ: dict[str, int] = {
+GPT: dict[str, Any] = {"vocabulary": 13, "context": 16, "layers": 2, "heads": 2, "width": 32}
+SEQ2SEQ: dict[str, Any] = {
     "source_vocabulary": 17,
     "target_vocabulary": 19,
     "length": 10,
