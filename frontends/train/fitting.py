@@ -131,7 +131,9 @@ class Fit:
     def _record(self) -> Record:
         state = self.state
         if not state.position:
-            raise DataError("the loader gives no batches to train on")
+            raise DataError(
+                "the loader gives no batches to train on (a generator gives its batches only once)"
+            )
         validated = self._validate()
         return {
             "epoch": state.epoch + 1,

@@ -21,7 +21,19 @@ from graphc.frontends.train.data.random import Generators
 
 
 class Transform:
-    """A transform of whole batches."""
+    """A transform of whole batches; it may also be called by hand, on images alone.
+
+    >>> Normalize([0.5], [0.25])(np.full((1, 2, 2), 1.0)).tolist()
+    [[[2.0, 2.0], [2.0, 2.0]]]
+    """
+
+    def __call__(self, images: Any, seed: int = 0) -> Array:
+        """One image [C, H, W], or several [N, C, H, W], transformed; draws follow from `seed`."""
+        array = np.asarray(images)
+        several = array[None] if array.ndim == 3 else array
+        generators = Generators(seed, 0, np.arange(len(several)))
+        result, *_ = self.batch((several,), generators)
+        return result[0] if array.ndim == 3 else result
 
     def batch(self, arrays: Arrays, generators: Generators) -> Arrays:
         """The new arrays [N, ...]; example i may draw from ``generators[i]`` only."""
