@@ -16,6 +16,7 @@ import pytest
 
 from graphc import target as targets
 from graphc.backends.llvm.code import kernel_text
+from graphc.passes.pipelines import DEFAULT, FUSE
 from tests.end_to_end.training import MODELS, fit, make_step
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +52,13 @@ def test_two_threads_and_a_warm_cache(name: str, finals: dict[str, bytes]) -> No
 def test_no_cache(name: str, finals: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAPHC_CACHE", "off")
     assert fit(name, threads=2) == finals[name]
+
+
+@names
+def test_no_groups(name: str, finals: dict[str, bytes]) -> None:
+    passes = tuple(step for step in DEFAULT if step not in FUSE)
+    assert len(passes) == len(DEFAULT) - 1
+    assert fit(name, passes=passes) == finals[name]
 
 
 # Tiles

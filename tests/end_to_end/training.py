@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from graphc.frontends.train.trainer import Trainer
 from graphc.models.cifar_cnn import CifarCNN
 from graphc.models.losses import classify
 from graphc.models.mlp import MLP
+from graphc.passes.base import Pipeline
 
 MODELS = ("mlp", "cifar-cnn")
 BATCH_SIZE = 13  # no multiple of any vector or tile
@@ -48,14 +49,15 @@ class Clock(Callback):
             print(f"trained for {time.perf_counter() - self._start:.4f} s", flush=True)
 
 
-def make_step(name: str, threads: int | None = None) -> TrainStep:
+def make_step(name: str, threads: int | None = None, passes: Pipeline | None = None) -> TrainStep:
     """A ready model's training step at a small batch."""
     flat = name == "mlp"
     model = MLP(64) if flat else CifarCNN()
     x = Spec((BATCH_SIZE, *((64,) if flat else (3, 32, 32))))
     y = Spec((BATCH_SIZE,), "int32")
     optimizer = optim.Adam(clip_norm=1.0)
-    return TrainStep(model, classify, optimizer, x, y, threads=threads, seed=3)
+    options: dict[str, Any] = {"threads": threads, "passes": passes, "seed": 3}
+    return TrainStep(model, classify, optimizer, x, y, **options)
 
 
 def make_loader(name: str, train: bool = True) -> data.Loader:
@@ -67,9 +69,14 @@ def make_loader(name: str, train: bool = True) -> data.Loader:
     return data.Loader(dataset, BATCH_SIZE, shuffle=train, seed=4, transform=augment)
 
 
-def fit(name: str, threads: int | None = None, out: Path | None = None) -> bytes:
+def fit(
+    name: str,
+    threads: int | None = None,
+    out: Path | None = None,
+    passes: Pipeline | None = None,
+) -> bytes:
     """All bytes of the final state: parameters, moments, step, random key."""
-    trainer = Trainer(make_step(name, threads), out, (accuracy,), (Clock(),))
+    trainer = Trainer(make_step(name, threads, passes), out, (accuracy,), (Clock(),))
     validation = make_loader(name, train=False)
     trainer.fit(
         make_loader(name),
