@@ -50,7 +50,7 @@ from graphc.loops.clamp import clamp
 from graphc.loops.substitute import substitute
 from graphc.target import Target
 
-from .contraction_border import without_border
+from .contraction_border import with_group_loop, without_border
 from .contraction_nest import Nest, extent_of, take_apart
 from .contraction_tiles import Shape, Tile
 from .elementwise import stride, substituted
@@ -69,7 +69,7 @@ _ITEMS = 16
 
 def tile_contraction(kernel: Kernel, target: Target) -> Kernel | None:
     """The tiled kernel, or None where this form does not fit."""
-    return _tile_contraction(kernel, target, whole=True)
+    return _tile_contraction(with_group_loop(kernel), target, whole=True)
 
 
 def _tile_contraction(kernel: Kernel, target: Target, whole: bool) -> Kernel | None:

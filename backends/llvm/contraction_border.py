@@ -2,22 +2,35 @@
 
 Rows of a tile must share their conditions. Along the padded width of an image they do, except at
 the two borders. Images of a batch share theirs too, but lie far apart, often in the same lines of
-the cache.
+the cache. Within a group of channels, a does not depend on the column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from graphc.loops import Kernel, Loop, Statement, add, index, variable
+from graphc.loops import (
+    Call,
+    Expr,
+    Kernel,
+    Loop,
+    Reduce,
+    Statement,
+    Variable,
+    add,
+    index,
+    mul,
+    variable,
+)
 from graphc.loops.affine import free_variables
 from graphc.loops.clamp import conjuncts
+from graphc.loops.expressions import Literal, children
 from graphc.loops.intervals import Interval
 from graphc.loops.simplify import always_holds, simplify_kernel
 
 from .contraction_nest import WIDE, Nest, extent_of
-from .elementwise import substituted
+from .elementwise import substituted, values
 
 
 def without_border(kernel: Kernel, nest: Nest) -> list[Kernel]:
@@ -63,3 +76,41 @@ def _innermost(body: Sequence[Statement]) -> tuple[Statement, ...]:
     while len(body) == 1 and isinstance(body[0], Loop):
         body = body[0].body
     return tuple(body)
+
+
+def with_group_loop(kernel: Kernel) -> Kernel:
+    """The column loop of a grouped convolution split in a loop over groups and one within.
+
+    parallel c in 0..64: … x[c // 16 …]  =>  parallel g in 0..4, c in 0..16: … x[g …]
+    """
+    loops: list[Loop] = []
+    body: Sequence[Statement] = kernel.body
+    while len(body) == 1 and isinstance(body[0], Loop) and body[0].kind == "parallel":
+        loops.append(body[0])
+        body = body[0].body
+    if not loops:
+        return kernel
+    column, extent = loops[-1].var, extent_of(loops[-1])
+    sizes = {n for value in values(body) for n in _divisors(value, column)}
+    size = sizes.pop() if len(sizes) == 1 else 0
+    if size < 2 or size >= extent or extent % size:
+        return kernel
+    group = f"{column}.group"
+    place = {column: add(mul(variable(group), size), variable(column))}
+    inner: tuple[Statement, ...] = tuple(substituted(s, place) for s in body)
+    counts = [(loop.var, extent_of(loop)) for loop in loops[:-1]]
+    for name, count in reversed([*counts, (group, extent // size), (column, size)]):
+        inner = (Loop("parallel", name, index(0), index(count), inner),)
+    return simplify_kernel(replace(kernel, body=inner))
+
+
+def _divisors(expr: Expr, name: str) -> Iterator[int]:
+    """The numbers that an index is divided by in the first operand of a dot."""
+    match expr:
+        case Reduce(combine="dot", body=(a, _)):
+            yield from _divisors(a, name)
+        case Call(op="floordiv", args=(Variable(name=found), Literal(value=size))) if found == name:
+            yield int(size)
+        case _:
+            for child in children(expr):
+                yield from _divisors(child, name)

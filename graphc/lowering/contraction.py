@@ -21,9 +21,9 @@ from itertools import count
 from math import prod
 
 from graphc.ir import Node
-from graphc.loops import Expr, Load, Reduce, Variable, alltrue, load
+from graphc.loops import Call, Expr, Load, Reduce, Variable, alltrue, load
 from graphc.loops.affine import free_variables
-from graphc.loops.expressions import children
+from graphc.loops.expressions import Literal, children
 from graphc.ops import get
 
 
@@ -34,14 +34,14 @@ class Contraction:
     result   the names of the result's index variables
     folded   the names of the k axes, in the order they are folded
     a, b     operand number and the variables that each of its dimensions reads
-    repeats  how many such products make one element of the result
+    products how many products make one element of the result
     """
 
     result: tuple[str, ...]
     folded: tuple[str, ...]
     a: tuple[int, tuple[frozenset[str], ...]]
     b: tuple[int, tuple[frozenset[str], ...]]
-    repeats: int = 1
+    products: int
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -111,7 +111,9 @@ def analyse(node: Node) -> Contraction | None:
     if not isinstance(a, Load) or not isinstance(b, Load):
         return None
     folded = tuple(axis.name for axis in product.axes)
-    return Contraction(names, folded, _reads(a), _reads(b), repeats)
+    products = repeats * prod(axis.extent for axis in product.axes)
+    within = frozenset(names) - _read_apart_from_groups(a)
+    return Contraction(names, folded, _reads(a, within), _reads(b), products)
 
 
 def _product(expr: Expr, repeats: int = 1) -> tuple[Reduce, int] | None:
@@ -124,5 +126,18 @@ def _product(expr: Expr, repeats: int = 1) -> tuple[Reduce, int] | None:
     return next((product for product in found if product is not None), None)
 
 
-def _reads(load: Load) -> tuple[int, tuple[frozenset[str], ...]]:
-    return int(load.buffer), tuple(map(free_variables, load.index))
+def _reads(
+    load: Load, ignored: frozenset[str] = frozenset()
+) -> tuple[int, tuple[frozenset[str], ...]]:
+    return int(load.buffer), tuple(free_variables(expr) - ignored for expr in load.index)
+
+
+def _read_apart_from_groups(expr: Expr) -> frozenset[str]:
+    """The names read otherwise than as `name // size`: within a group of channels, such a name
+    does not change what is read."""
+    match expr:
+        case Variable(name=name):
+            return frozenset((name,))
+        case Call(op="floordiv", args=(Variable(), Literal())):
+            return frozenset()
+    return frozenset().union(*map(_read_apart_from_groups, children(expr)))

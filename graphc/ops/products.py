@@ -13,6 +13,7 @@ from graphc.ir import Graph, Node, TensorType, Value
 from graphc.loops import Axis, Expr, call, index, reduce, variable
 from graphc.ops.define import LoweringContext, Sample, define
 from graphc.ops.numerics import widened
+from graphc.ops.reductions import reduction_lanes
 from graphc.ops.samples import real, whole
 
 
@@ -82,8 +83,13 @@ def _lower_matmul(ctx: LoweringContext, at: tuple[Expr, ...]) -> Expr:
     b = ctx.operand(1, (*_leading_index(right, at), inner, at[-1]))
     axes = (Axis(inner.name, left.shape[-1]),)
     if left.dtype.is_float:
-        return reduce("dot", axes, a, b)
+        return reduce("dot", axes, a, b, lanes=_lanes(left, right))
     return reduce("sum", axes, call("mul", a, b))
+
+
+def _lanes(left: TensorType, right: TensorType) -> int:
+    """Products are added in the order of k, but in lanes where there is one column alone."""
+    return reduction_lanes(left, (left.rank - 1,)) if right.shape[-1] == 1 else 1
 
 
 def _leading_index(type: TensorType, at: tuple[Expr, ...]) -> tuple[Expr, ...]:
