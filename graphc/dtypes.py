@@ -11,7 +11,8 @@ format such as bfloat16 is a row here and nothing elsewhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -25,17 +26,17 @@ Kind = Literal["float", "int", "uint", "bool"]
 class DType:
     """An element type: its names, its storage and the type it is computed in."""
 
-    name: str
-    short: str
-    kind: Kind
-    storage: str  # the NumPy type of a stored element
-    arithmetic: str  # the name of the type its arithmetic is done in
+    name: str  # no other row has it
+    short: str = field(compare=False)
+    kind: Kind = field(compare=False)
+    storage: str = field(compare=False)  # the NumPy type of a stored element
+    arithmetic: str = field(compare=False)  # the name of the type its arithmetic is done in
 
-    @property
+    @cached_property
     def numpy(self) -> np.dtype[Any]:
         return np.dtype(self.storage)
 
-    @property
+    @cached_property
     def itemsize(self) -> int:
         return self.numpy.itemsize
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import gcd
 
 from graphc.dtypes import int64
@@ -56,7 +57,8 @@ class Affine:
 
     def coefficient(self, name: str) -> int:
         """The factor of a variable; it says nothing of the variable inside other atoms."""
-        return next((factor for atom, factor in self.terms if atom == Variable(name)), 0)
+        variable = Variable(name)
+        return next((factor for atom, factor in self.terms if atom == variable), 0)
 
     def hides(self, name: str) -> bool:
         """Whether a quotient or remainder reads the variable, which makes it not linear in it."""
@@ -93,6 +95,8 @@ class Affine:
 
     def plus(self, other: Affine, factor: int = 1) -> Affine:
         """self + factor * other."""
+        if not other.terms:
+            return Affine(_wrap(self.constant + factor * other.constant), self.terms)
         terms = dict(self.terms)
         for atom, coefficient in other.terms:
             terms[atom] = terms.get(atom, 0) + factor * coefficient
@@ -105,7 +109,9 @@ class Affine:
 def _sum(constant: int, terms: Mapping[Expr, int]) -> Affine:
     """Numbers wrap as i64 does, which also bounds them."""
     kept = [(atom, wrapped) for atom, factor in terms.items() if (wrapped := _wrap(factor))]
-    return Affine(_wrap(constant), tuple(sorted(kept, key=lambda term: _order(term[0]))))
+    if len(kept) > 1:
+        kept.sort(key=lambda term: _order(term[0]))
+    return Affine(_wrap(constant), tuple(kept))
 
 
 def _wrap(value: int) -> int:
@@ -124,8 +130,23 @@ def affine(expr: Expr, ranges: Ranges | None = None) -> Affine | None:
     """
     if expr.dtype != int64:
         return None
-    form = Bounds(ranges or {}, trusting=True).affine(expr)
+    match expr:
+        case Literal(value=value):
+            return Affine(int(value))
+        case Variable():
+            return Affine(0, ((expr, 1),))
+    return _affine_in(expr, ranges) if ranges else _affine_anywhere(expr)
+
+
+def _affine_in(expr: Expr, ranges: Ranges) -> Affine | None:
+    form = Bounds(ranges, trusting=True).affine(expr)
     return form if all(_is_atom(atom) for atom, _ in form.terms) else None
+
+
+@lru_cache(maxsize=1 << 12)
+def _affine_anywhere(expr: Expr) -> Affine | None:
+    """Without ranges: kept, since a code generator asks for the same indices again and again."""
+    return _affine_in(expr, {})
 
 
 def _is_atom(expr: Expr) -> bool:

@@ -26,7 +26,7 @@ expressions are i64 arithmetic and need no other form; `graphc.loops.affine` rea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from graphc.dtypes import DType, int64
@@ -53,14 +53,14 @@ class Literal:
 @dataclass(frozen=True, slots=True)
 class Variable:
     name: str
-    dtype: DType = int64
+    dtype: DType = field(default=int64, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     op: str
     args: tuple[Expr, ...]
-    dtype: DType
+    dtype: DType = field(hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Operations wrap, so a result that may leave its type's range may be anything in 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from graphc.dtypes import DType
@@ -31,6 +32,7 @@ class Interval(NamedTuple):
         return Interval(min(self.low, other.low), max(self.high, other.high))
 
 
+@cache
 def whole(dtype: DType) -> Interval:
     """Every value of an integer type, or 0..1 of bool. Raises DTypeError for a float type."""
     if dtype.kind == "bool":
