@@ -16,8 +16,10 @@ import numpy as np
 import graphc.functional as F
 from graphc import Spec, TrainStep, nn, optim
 from graphc.models.cifar_cnn import CifarCNN
+from graphc.models.gpt import GPT, next_character
 from graphc.models.losses import classify
 from graphc.models.resnet20 import ResNet20
+from graphc.models.seq2seq import Seq2Seq, Sizes, translation_loss
 
 Arrays = tuple[np.ndarray[Any, Any], ...]
 
@@ -105,6 +107,33 @@ def sequences(steps: int = 100, rows: int = 32) -> Callable[[np.random.Generator
     return batch
 
 
+def texts(
+    count: int = 8, length: int = 256, characters: int = 65
+) -> Callable[[np.random.Generator], Arrays]:
+    """Texts[N, T] and the characters that follow."""
+
+    def batch(random: np.random.Generator) -> Arrays:
+        codes = random.integers(0, characters, (count, length + 1)).astype(np.int32)
+        return codes[:, :-1].copy(), codes[:, 1:].copy()
+
+    return batch
+
+
+def translations(
+    count: int = 16, length: int = 64, words: int = 8000
+) -> Callable[[np.random.Generator], Arrays]:
+    """Sources[N, S] of several lengths, padded with 0; targets[N, T] and what follows in them."""
+
+    def batch(random: np.random.Generator) -> Arrays:
+        source, target = random.integers(4, words, (2, count, length + 1)).astype(np.int32)
+        for row in range(count):
+            source[row, length - row :] = 0
+            target[row, length + 1 - row :] = 0
+        return source[:, :-1].copy(), target[:, :-1].copy(), target[:, 1:].copy()
+
+    return batch
+
+
 def momentum() -> Any:
     return optim.SGD(lr=0.1, momentum=0.9, weight_decay=1e-4)
 
@@ -122,6 +151,16 @@ _ROWS = (
     _row("resnet20 32", "resnet20", ResNet20, images(32), 7.81, optimizer=momentum),
     _row("lstm", "lstm", lambda: Tagger("LSTM"), sequences(), 1.55, loss=tag),
     _row("gru", "gru", lambda: Tagger("GRU"), sequences(), 1.17, loss=tag),
+    _row("gpt", "gpt", GPT, texts(), 145, loss=next_character, optimizer=optim.AdamW),
+    _row(
+        "seq2seq",
+        "seq2seq",
+        lambda: Seq2Seq(Sizes(dropout=0.0)),
+        translations(),
+        48,
+        loss=translation_loss,
+        optimizer=optim.AdamW,
+    ),
 )
 
 ROWS: dict[str, Row] = {row.name: row for row in _ROWS}

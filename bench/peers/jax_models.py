@@ -11,6 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from bench.peers.jax_transformers import TIED, adamw, gpt, seq2seq
+
+__all__ = ["MODELS", "SLOTS", "TIED"]
+
 Weights = dict[str, Any]
 
 
@@ -129,5 +133,7 @@ MODELS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "resnet20": (resnet20, momentum),
     "lstm": (tagger(lstm_step, 2), adam),
     "gru": (tagger(gru_step, 1), adam),
+    "gpt": (gpt, adamw),
+    "seq2seq": (seq2seq, adamw),
 }
-SLOTS = {adam: 2, momentum: 1}
+SLOTS = {adam: 2, adamw: 2, momentum: 1}

@@ -14,14 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bench.peers.jax_models import MODELS, SLOTS
+from bench.peers.jax_models import MODELS, SLOTS, TIED
 from bench.peers.worker import serve
 
 
 def main(twin: str, threads: str, variant: str, path: str) -> None:
     loss, optimizer = MODELS[twin]
     with np.load(path) as file:
-        names = [k for k in file.files if not k.startswith("batch.")]
+        left_out = TIED.get(twin, ())
+        names = [k for k in file.files if not k.startswith("batch.") and k not in left_out]
         weights = {k: jnp.asarray(file[k]) for k in names if "num_batches" not in k}
         batch = [jnp.asarray(file[k]) for k in sorted(file.files) if k.startswith("batch.")]
     running = {k: w for k, w in weights.items() if "running_" in k}

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from bench.peers.torch_transformers import GPT, Seq2Seq, next_character, translation_loss
+
 
 class CifarCNN(nn.Module):
     def __init__(self) -> None:
@@ -104,4 +106,6 @@ MODELS: dict[str, Callable[[], Twin]] = {
     "resnet20": lambda: (ResNet20(), classify, momentum),
     "lstm": lambda: (Tagger("LSTM"), tag, torch.optim.Adam),
     "gru": lambda: (Tagger("GRU"), tag, torch.optim.Adam),
+    "gpt": lambda: (GPT(), next_character, torch.optim.AdamW),
+    "seq2seq": lambda: (Seq2Seq(), translation_loss, torch.optim.AdamW),
 }
