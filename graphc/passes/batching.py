@@ -13,7 +13,7 @@ is written anew with one more dimension in front:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -36,12 +36,20 @@ class Batch:
 
     known      what is there already, by the body's values
     producers  the body's nodes
+    varying    the body's values that differ by iteration
     """
 
-    def __init__(self, builder: Builder, length: int, producers: Mapping[Value, Node]) -> None:
+    def __init__(
+        self,
+        builder: Builder,
+        length: int,
+        producers: Mapping[Value, Node],
+        varying: Container[Value],
+    ) -> None:
         self.builder = builder
         self.length = length
         self.producers = producers
+        self.varying = varying
         self.known: dict[Value, Batched] = {}
 
     def can(self, value: Value) -> bool:
@@ -49,7 +57,9 @@ class Batch:
         if value in self.known:
             return True
         node = self.producers.get(value)
-        return node is not None and has_rule(node) and all(map(self.can, node.operands))
+        if node is None or not has_rule(node, self.varying):
+            return False
+        return all(map(self.can, node.operands))
 
     def of(self, value: Value) -> Batched:
         """The value for all iterations; what it needs is written too."""
@@ -81,8 +91,11 @@ class Batch:
             self.known[old] = Batched(new, False)
 
 
-def has_rule(node: Node) -> bool:
-    """Whether the node can be batched, whatever of its operands varies."""
+def has_rule(node: Node, varying: Container[Value]) -> bool:
+    """Whether the node can be batched where its operands in `varying` differ by iteration."""
+    fits = _CONDITIONS.get(node.op)
+    if fits is not None:
+        return fits(node, [value in varying for value in node.operands])
     return node.op in _RULES or (get(node.op).elementwise and len(node.results) == 1)
 
 
@@ -160,6 +173,21 @@ def _along_axis(batch: Batch, node: Node, operands: Sequence[Batched]) -> Value:
     return batch.builder.op(node.op, operands[0].value, **attrs)
 
 
+def _convolution(batch: Batch, node: Node, operands: Sequence[Batched]) -> Value:
+    """Images of all iterations as one batch; the weights are the same in all."""
+    b, (images, weights) = batch.builder, operands
+    length, rows, *shape = images.value.shape
+    flat = b.reshape(images.value, (length * rows, *shape))
+    (found,) = b.emit(node.op, (flat, weights.value), node.attrs)
+    return b.reshape(found, (length, *node.result.shape))
+
+
+def _gather(batch: Batch, node: Node, operands: Sequence[Batched]) -> Value:
+    """Rows of one table, by the indices of all iterations."""
+    (found,) = batch.builder.emit(node.op, [item.value for item in operands], node.attrs)
+    return found
+
+
 def _source(batch: Batch, node: Node, operands: Sequence[Batched]) -> Value:
     raise AssertionError(f"{node.op} has no operand that could vary")
 
@@ -175,6 +203,16 @@ _RULES: Mapping[str, Rule] = {
     "slice": _with_front(start=0, stop="length", step=1),
     "pad": _with_front(low=0, high=0, interior=0),
     "flip": _along_axes,
+    "conv2d": _convolution,
+    "conv2d_input_grad": _convolution,
+    "gather": _gather,
     **dict.fromkeys(("sum", "prod", "max", "min", "any", "all"), _along_axes),
     **dict.fromkeys(("argmax", "argmin", "cumsum"), _along_axis),
+}
+
+# Which operands may vary, for operators whose rule does not take them all.
+_CONDITIONS: Mapping[str, Callable[[Node, Sequence[bool]], bool]] = {
+    "conv2d": lambda node, varies: not varies[1],
+    "conv2d_input_grad": lambda node, varies: not varies[1],
+    "gather": lambda node, varies: node.attrs["axis"] == 0 and not varies[0],
 }

@@ -7,7 +7,8 @@ total  %dw0 plus the sum of the stack of %e; of a product: one product, time par
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.ir import Graph, Node, Value
@@ -94,21 +95,19 @@ def total_of(batch: Batch, term: Value) -> Value:
         b.source = node.source
         (result,) = b.emit(node.op, (inner,), node.attrs)
         return result
-    if node is not None and node.op == "matmul":
-        return _total_product(batch, node)
-    if node is not None and node.op == "sum":
-        return _total_sum(batch, node)
-    stack = batch.stack(term)
-    return b.sum(stack, (0,))
+    rule = None if node is None else TOTALS.get(node.op)
+    if node is None or rule is None:
+        return b.sum(batch.stack(term), (0,))
+    return rule(batch, node)
 
 
 def _total_product(batch: Batch, node: Node) -> Value:
     """The sum of a[M, K] b[K, N] over time is one product with T K in between."""
-    left, right = (batch.stack(value) for value in node.operands)
     b = batch.builder
-    b.source = node.source
-    if left.type.rank != 3 or right.type.rank != 3:
+    if any(value.type.rank != 2 for value in node.operands):
         return b.sum(batch.stack(node.result), (0,))
+    left, right = (batch.stack(value) for value in node.operands)
+    b.source = node.source
     length, rows, inner = left.shape
     flat = b.reshape(b.transpose(left, (1, 0, 2)), (rows, length * inner))
     return b.matmul(flat, b.reshape(right, (length * inner, right.shape[2])))
@@ -119,3 +118,58 @@ def _total_sum(batch: Batch, node: Node) -> Value:
     batch.builder.source = node.source
     axes = (0, *(axis + 1 for axis in node.attrs["axes"]))
     return batch.builder.sum(stack, axes)
+
+
+def _total_weight_gradient(batch: Batch, node: Node) -> Value:
+    """Images and cotangents of all iterations are one batch, over which the operator sums."""
+    stacks = [batch.stack(value) for value in node.operands]
+    b = batch.builder
+    b.source = node.source
+    flat = [b.reshape(x, (x.shape[0] * x.shape[1], *x.shape[2:])) for x in stacks]
+    (found,) = b.emit(node.op, flat, node.attrs)
+    return found
+
+
+def _total_scatter(batch: Batch, node: Node) -> Value:
+    """Rows of all iterations added to the sum of the bases, the last iteration's last."""
+    base, indices, updates = node.operands
+    b = batch.builder
+    start = b.sum(batch.stack(base), (0,)) if base in batch.varying else _times(batch, base)
+    where, rows = batch.stack(indices), batch.stack(updates)
+    b.source = node.source
+    count = math.prod(where.shape)
+    kept = updates.shape[indices.type.rank :]
+    flat = b.reshape(where, (count,)), b.reshape(rows, (count, *kept))
+    (found,) = b.emit("scatter_add", (start, *flat), node.attrs)
+    return found
+
+
+def is_zero(value: Value, producers: Mapping[Value, Node]) -> bool:
+    """Whether the value is a constant zero, broadcast."""
+    node = producers.get(value)
+    while node is not None and node.op == "broadcast":
+        node = producers.get(node.operands[0])
+    if node is None or node.op != "constant" or node.result.type.size != 1:
+        return False
+    return not node.attrs["value"].data.any()
+
+
+def _times(batch: Batch, base: Value) -> Value:
+    """The sum of what is the same in all iterations."""
+    value = batch.of(base).value
+    return value if is_zero(base, batch.producers) else batch.builder.scale(value, batch.length)
+
+
+TOTALS: Mapping[str, Callable[[Batch, Node], Value]] = {
+    "matmul": _total_product,
+    "sum": _total_sum,
+    "conv2d_weight_grad": _total_weight_gradient,
+    "scatter_add": _total_scatter,
+}
+
+
+def has_total(node: Node) -> bool:
+    """Whether the sum of the node's results over all iterations is as cheap as one of it."""
+    if node.op == "scatter_add":
+        return bool(node.attrs["axis"] == 0)
+    return node.op in TOTALS

@@ -33,29 +33,34 @@ from graphc.passes.batching import Batch, Batched, has_rule
 from graphc.passes.clone import live_nodes
 from graphc.passes.dce import remove_dead
 from graphc.passes.fusion_facts import is_cheap, is_view
-from graphc.passes.loop_sums import Sum, find_sums, total_of
+from graphc.passes.loop_sums import Sum, find_sums, has_total, is_zero, total_of
 
 
 @dataclass(frozen=True)
 class SplitScan(Pass):
-    """Move what depends on no carry before the loop, and what no carry needs after it."""
+    """Move what depends on no carry before the loop, and what no carry needs after it.
+
+    most_bytes   a product stays in the loop if its results of all iterations take more
+    """
 
     name: ClassVar[str] = "split_scan"
 
+    most_bytes: int = 1 << 30
+
     def run(self, graph: Graph) -> Graph:
-        result = split_scans(graph)
+        result = split_scans(graph, self.most_bytes)
         return graph if result is graph else remove_dead(result)
 
 
-def split_scans(graph: Graph) -> Graph:
+def split_scans(graph: Graph, most_bytes: int) -> Graph:
     """The graph with its loops split, those in regions first."""
     values: dict[Value, Value] = {}
     nodes: list[Node] = []
     remarks: list[Remark] = []
     for node in graph.nodes:
-        current = _with_regions(node, values, remarks)
+        current = _with_regions(node, values, remarks, most_bytes)
         is_loop = current.op == "scan" and current.attrs["length"] > 1
-        split = _Split(current, graph.producers) if is_loop else None
+        split = _Split(current, graph.producers, most_bytes) if is_loop else None
         if split is None or not split.plan():
             nodes.append(current)
             continue
@@ -78,11 +83,13 @@ def _is(a: Node, b: Node) -> bool:
     return a is b
 
 
-def _with_regions(node: Node, values: Mapping[Value, Value], remarks: list[Remark]) -> Node:
+def _with_regions(
+    node: Node, values: Mapping[Value, Value], remarks: list[Remark], most_bytes: int
+) -> Node:
     """The node over the new values, the loops in its regions split."""
     if any(value in values for value in node.operands):
         node = replace(node, operands=tuple(values.get(v, v) for v in node.operands))
-    regions = tuple(map(split_scans, node.regions))
+    regions = tuple(split_scans(region, most_bytes) for region in node.regions)
     if all(new is old for new, old in zip(regions, node.regions, strict=True)):
         return node
     for new, old in zip(regions, node.regions, strict=True):
@@ -102,24 +109,26 @@ def _is_light(node: Node) -> bool:
 class _Split:
     """One scan: what moves before it, what moves after it, and the loop that is left."""
 
-    def __init__(self, node: Node, outer: Mapping[Value, Node]) -> None:
+    def __init__(self, node: Node, outer: Mapping[Value, Node], most_bytes: int) -> None:
         self.node = node
+        self.most_bytes = most_bytes
         self.outer = outer
         self.loop: Loop = loop_of(node.attrs)
         (self.body,) = node.regions
         self.builder = Builder()
         self.remarks: list[Remark] = []
-        self.batch = Batch(self.builder, self.loop.length, self.body.producers)
         consts, first = self.loop.consts, self.loop.first_slice
         self.consts = self.body.inputs[:consts]
         self.carries = self.body.inputs[consts:first]
         self.slices = self.body.inputs[first:]
+        self.carried = self._reached(self.carries)
+        self.varying = self._reached((*self.carries, *self.slices))
+        length, producers = self.loop.length, self.body.producers
+        self.batch = Batch(self.builder, length, producers, self.varying)
         for formal, operand in zip(self.consts, node.operands[:consts], strict=True):
             self.batch.known[formal] = Batched(operand, varies=False)
         for formal, operand in zip(self.slices, node.operands[first:], strict=True):
             self.batch.known[formal] = Batched(operand, varies=True)
-        self.carried = self._reached(self.carries)
-        self.varying = self._reached((*self.carries, *self.slices))
 
     def _reached(self, start: Sequence[Value]) -> set[Value]:
         """The values of the body that depend on any of `start`, these included."""
@@ -133,21 +142,20 @@ class _Split:
 
     def plan(self) -> bool:
         """Whether anything moves."""
-        self.sums = find_sums(self.body, self.carries, self._is_movable_root)
+        self.sums = find_sums(self.body, self.carries, has_total)
         self._find_late()
         self.early = [node for node in self.body.nodes if self._is_early(node)]
         self.ready = [node for node in self.body.nodes if self._is_fixed(node)]
         return bool(self.sums or self.late or self.early or self.ready)
 
-    def _is_movable_root(self, node: Node) -> bool:
-        """A product or a sum, whose own sum over time is as cheap as one of it."""
-        return (_is_heavy(node) or node.op == "sum") and has_rule(node)
-
     def _is_early(self, node: Node) -> bool:
         """A product that differs between iterations, but not by what they carry."""
-        if not _is_heavy(node) or self.carried & set(node.results):
+        if not _is_heavy(node) or self.carried & set(node.results) or not self._fits(node):
             return False
         return bool(self.varying & set(node.results)) and self.batch.can(node.results[0])
+
+    def _fits(self, node: Node) -> bool:
+        return sum(v.type.nbytes for v in node.results) * self.loop.length <= self.most_bytes
 
     def _is_fixed(self, node: Node) -> bool:
         """The same in all iterations, and slow enough to be kept."""
@@ -185,18 +193,29 @@ class _Split:
         free: set[Node] = set()
         for node in reversed(self.body.nodes):
             readers = [u for value in node.results for u in users.get(value, ())]
-            if node in core or node in chains or not has_rule(node):
+            is_total = node in roots and self._is_only_summed(node, chains)
+            if node in core or node in chains or not (is_total or has_rule(node, self.varying)):
                 continue
             if all(reader in free or reader in chains for reader in readers):
                 free.add(node)
         late: set[Node] = set()
         moved: set[Value] = set()
         for node in self.body.nodes:
-            starts = node in roots or (_is_heavy(node) and not self._is_early(node))
+            starts = _is_heavy(node) and not self._is_early(node) and self._fits(node)
+            starts = starts or node in roots
             if node in free and (starts or not moved.isdisjoint(node.operands)):
                 late.add(node)
                 moved.update(node.results)
         return late
+
+    def _is_only_summed(self, node: Node, chains: set[Node]) -> bool:
+        """Whether nothing reads the node, or a view of it, but the additions of sums."""
+        (result,) = node.results
+        readers = self.body.users.get(result, ())
+        return result not in self.body.outputs and all(
+            reader in chains or (is_view(reader) and self._is_only_summed(reader, chains))
+            for reader in readers
+        )
 
     # Writing
 
@@ -243,7 +262,7 @@ class _Split:
         node = self.body.producers.get(value)
         if node is not None and value not in self.carried and self._follows(node):
             return
-        if node is not None and is_view(node) and has_rule(node):
+        if node is not None and is_view(node) and has_rule(node, self.varying):
             for operand in node.operands:
                 self._reach(operand, made, found)
             return
@@ -294,13 +313,14 @@ class _Split:
         for node in self.body.nodes:
             if node in self.late and _is_heavy(node):
                 self._remark(node, f"moved after the loop: its {self.loop.length} are one product")
-            elif _is_heavy(node) and not self._is_early(node):
-                self._remark(node, "stays in the loop: a carry needs it")
+            elif _is_heavy(node) and node not in self.early:
+                reason = "a carry needs it" if self._fits(node) else "its results take too much"
+                self._remark(node, f"stays in the loop: {reason}")
 
     def _sum(self, s: Sum, start: Value) -> Value:
         """The start, left out where it is zero, and the terms' totals."""
         totals = [total_of(self.batch, term) for term in reversed(s.terms)]
-        total = totals.pop(0) if _is_zero(start, self.outer) else start
+        total = totals.pop(0) if is_zero(start, self.outer) else start
         self.builder.source = s.chain[0].source
         for term in totals:
             total = self.builder.add(total, term)
@@ -309,16 +329,6 @@ class _Split:
 
 def _select(values: Sequence[Value], keep: Sequence[bool]) -> tuple[Value, ...]:
     return tuple(value for value, kept in zip(values, keep, strict=False) if kept)
-
-
-def _is_zero(value: Value, producers: Mapping[Value, Node]) -> bool:
-    """Whether the value is a constant zero, broadcast."""
-    node = producers.get(value)
-    while node is not None and node.op == "broadcast":
-        node = producers.get(node.operands[0])
-    if node is None or node.op != "constant" or node.result.type.size != 1:
-        return False
-    return not node.attrs["value"].data.any()
 
 
 def live_operands(body: Graph, node: Node) -> set[Value]:

@@ -86,6 +86,77 @@ def test_what_moves_out_of_a_loop_computes_the_same(backward: bool) -> None:
     assert "exp" not in ops_in(loop) and "argmax" in ops_in(loop)
 
 
+def test_gradients_of_tables_and_filters_leave_the_loop() -> None:
+    """An embedding and a convolution in a loop: one scatter and one product for all iterations."""
+
+    def body(h: Any, step: tuple[Any, Any], table: Any, filters: Any) -> tuple[Any, Any]:
+        image, word = step
+        mixed = F.conv2d(image + h, filters, padding=1)
+        new = F.tanh(mixed + F.reshape(F.embedding(word, table), (2, 3, 1, 1)))
+        return new, F.mean(new)
+
+    def loss(table: Any, filters: Any, images: Any, words: Any) -> Any:
+        start = F.zeros((2, 3, 4, 4), table.dtype)
+        ys = F.scan(lambda h, step: body(h, step, table, filters), start, (images, words))[1]
+        return F.sum(ys)
+
+    shapes = (7, 3), (3, 3, 3, 3), (5, 2, 3, 4, 4)
+    random = np.random.default_rng(0)
+    arrays = [random.normal(size=shape) for shape in shapes] + [random.integers(0, 7, (5, 2))]
+    specs = [graphc.Spec(array.shape, str(array.dtype)) for array in arrays]
+    gradient = graphc.grad(loss, argnums=(0, 1, 2))
+    program = graphc.compile(gradient, *specs)
+    backward = loops(program.stage("optimized"))[-1]
+    assert not {"scatter_add", "conv2d_weight_grad"} & set(ops_in(backward))
+    whole = graphc.compile(gradient, *specs, passes="autodiff,decompose")
+    for found, expected in zip(program(*arrays), whole(*arrays), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-13)
+
+
+def test_products_of_the_inputs_that_are_images_move_before_the_loop() -> None:
+    def loss(filters: Any, images: Any, start: Any) -> Any:
+        def body(h: Any, x: Any) -> tuple[Any, Any]:
+            return F.tanh(F.conv2d(x, filters, padding=1) + h), None
+
+        return F.scan(body, start, images)[0]
+
+    shapes = (3, 3, 3, 3), (5, 2, 3, 4, 4), (2, 3, 4, 4)
+    graph = graphc.trace(loss, *[graphc.Spec(shape) for shape in shapes])
+    assert_same_results(graph)
+    assert "conv2d" not in ops_in(loops(split(graph))[0])
+
+
+def test_products_that_would_take_too_much_memory_stay() -> None:
+    text = BEFORE[0]
+    result = run_pipeline(parse_graph(text), parse_pipeline("split_scan{most_bytes=100}"), ())
+    assert ops_in(loops(result)[0]).count("matmul") == 1
+    assert "matmul stays in the loop: its results take too much" in [r.text for r in result.remarks]
+
+
+def test_second_derivatives_of_a_cell() -> None:
+    """The slope of the squared length of a gradient, beside finite differences."""
+    for kind in ("LSTM", "GRU"):
+        model = getattr(nn, kind)(2, 3, dtype="float64")
+        spec = graphc.Spec((3, 2, 2), "float64")
+
+        class Length(nn.Module):
+            def __init__(self, layer: Any) -> None:
+                super().__init__()
+                self.layer = layer
+
+            def forward(self, x: Any) -> Any:
+                slope = graphc.grad(lambda x: F.sum(self.layer(x)[0] ** 2))(x)
+                return F.sum(slope**2)
+
+        length = Length(model)
+        value, slope = graphc.compile(length, spec), graphc.compile(graphc.grad(length), spec)
+        x = np.random.default_rng(1).normal(size=(3, 2, 2))
+        direction = np.random.default_rng(2).normal(size=x.shape)
+        ends = [value(x + eps * direction) for eps in (1e-5, -1e-5)]
+        expected = (ends[0] - ends[1]) / 2e-5
+        np.testing.assert_allclose(np.sum(slope(x) * direction), expected, rtol=1e-6)
+
+
 class Net(nn.Module):
     def __init__(self, kind: str, dtype: str = "float32") -> None:
         super().__init__()
