@@ -95,7 +95,10 @@ class Function:
 
     def pure(self, text: str, type: str, width: int, *operands: Val) -> Val:
         """An instruction without effect, placed as far out as its operands allow."""
-        depth = max((operand.depth for operand in operands), default=0)
+        depth = 0
+        for operand in operands:  # a loop: this runs for most instructions that are written
+            if operand.depth > depth:
+                depth = operand.depth
         return self._place(text, type, width, depth)
 
     def here(self, text: str, type: str, width: int = 1) -> Val:

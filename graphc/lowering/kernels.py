@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from graphc.ir import Node, Value
-from graphc.loops import Kernel, Loop, Statement, Store, index, variable
+from graphc.loops import Buffer, Kernel, Loop, Statement, Store, index, variable
 from graphc.loops.intervals import Interval
 from graphc.loops.simplify import simplify_kernel
 from graphc.lowering.body import Body, Level, Reader
@@ -102,8 +103,14 @@ def _finish(
 
 def _kernel(name: str, body: Body, statements: tuple[Statement, ...]) -> Lowered:
     buffers = tuple(buffer for buffer, _ in body.formals)
-    kernel = simplify_kernel(Kernel(name, buffers, statements))
+    kernel = _simplified(name, buffers, statements)
     return Lowered(kernel, tuple(place for _, place in body.formals), tuple(body.ops.values()))
+
+
+@lru_cache(maxsize=512)
+def _simplified(name: str, buffers: tuple[Buffer, ...], body: tuple[Statement, ...]) -> Kernel:
+    """Kept, since equal layers have equal kernels; their digest is taken once then, too."""
+    return simplify_kernel(Kernel(name, buffers, body))
 
 
 def lower_nest(
