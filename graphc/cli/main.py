@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from graphc import __version__
 from graphc.cli.bench import add_options as bench_options
 from graphc.cli.dump import add_options as dump_options
 from graphc.errors import ArgumentError, GraphcError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0, or 2 after an error of the user's, told in one line."""
+    """Run a command; 0, or 2 after an error of the user's, told in one line.
+
+    As a shell shows it, 130 after Ctrl-C and 141 where the reader of the output (`head`) has gone.
+    """
     options = _parser().parse_args(argv)
     try:
         options.run(options)
+        sys.stdout.flush()
     except GraphcError as error:
         print(f"graphc: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush
+        return 141
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("graphc", description="Compile and train models.")
+    parser.add_argument("--version", action="version", version=f"graphc {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     train = _model_command(commands, "train", "train a model", _train)
     train.add_argument("--data", help="folder or file of the published data set")

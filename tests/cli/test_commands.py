@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import graphc
 from graphc.cli.main import main
 
 TINY = '''
@@ -142,6 +143,19 @@ def test_models_and_the_cache_are_listed(
     }
     assert main(["cache"]) == 0
     assert str(tmp_path) in capsys.readouterr().out
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    command = f"{sys.executable} -m graphc dump mlp --stage scheduled | head -1"
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert run.stdout.startswith("schedule @MLP.train")
+    assert run.stderr == ""
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"graphc {graphc.__version__}\n"
 
 
 def test_python_m_graphc_is_the_command_line() -> None:
