@@ -60,6 +60,6 @@ def check_plan(
     check_offsets(schedule, plan)
     check_report(schedule, plan)
     spots = Spots(schedule, plan)
-    check_values(schedule, plan, spots)
+    check_values(schedule, spots)
     if barriers is not None:
         check_threads(schedule, spots, barriers, parallel)

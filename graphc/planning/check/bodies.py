@@ -51,6 +51,7 @@ class Body:
     def __post_init__(self) -> None:
         self._order = 0
         self._locals: set[str] = set()
+        self._conflicts: dict[tuple[str, str], str | None] = {}
         self._statements(self.kernel.body, {}, (), False)
 
     # What each formal buffer is
@@ -123,6 +124,12 @@ class Body:
 
         None if it may: nothing reads an element of the source once the target's is stored.
         """
+        key = (source, target)
+        if key not in self._conflicts:
+            self._conflicts[key] = self._find_conflict(source, target)
+        return self._conflicts[key]
+
+    def _find_conflict(self, source: str, target: str) -> str | None:
         if not self.is_elementwise:
             return "the kernel is not elementwise"
         if source in self.writes:

@@ -35,16 +35,6 @@ def without(ranges: Ranges, start: int, stop: int) -> Ranges:
     return tuple(left)
 
 
-def holds(ranges: Ranges, start: int, stop: int) -> bool:
-    """Whether all bytes of [start, stop) are in the ranges."""
-    return start >= stop or any(low <= start and stop <= high for low, high in ranges)
-
-
 def meets(ranges: Ranges, start: int, stop: int) -> bool:
     """Whether some byte of [start, stop) is in the ranges."""
     return any(low < stop and start < high for low, high in ranges)
-
-
-def common(left: Ranges, right: Ranges) -> Ranges:
-    """The bytes in both."""
-    return tuple((max(a, c), min(b, d)) for a, b in left for c, d in right if max(a, c) < min(b, d))

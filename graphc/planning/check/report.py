@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 
 from graphc.errors import PlanError
 from graphc.loops.schedule import Branch, Launch, Schedule, Step
@@ -56,14 +57,7 @@ def check_report(schedule: Schedule, plan: MemoryPlan) -> None:
         for name in _touched(schedule, step) & live.keys():
             if not any(first <= position <= last for first, last in live[name]):
                 raise PlanError(f"{name} is touched at step {position}, where the plan has it dead")
-    at: list[list[PlannedBuffer]] = [[] for _ in steps]
-    for buffer in plan.buffers:
-        for first, last in buffer.spans if buffer.bytes else ():
-            for position in range(first, last + 1):
-                at[position].append(buffer)
-    highest = max(
-        (_live_bytes(buffers, position) for position, buffers in enumerate(at)), default=0
-    )
+    highest = max(_live_bytes(plan.buffers, len(steps)), default=0)
     if highest != plan.lower_bound_bytes:
         raise PlanError(f"the plan's lower bound is {plan.lower_bound_bytes}, it is {highest}")
 
@@ -88,11 +82,54 @@ def _check_resident(schedule: Schedule, plan: MemoryPlan) -> None:
         raise PlanError(f"the plan and the schedule disagree on the memory outside: {odd}")
 
 
-def _live_bytes(live: list[PlannedBuffer], position: int) -> int:
-    """Bytes of the arena that live buffers hold. Raises PlanError where two overlap in part."""
-    live.sort(key=lambda buffer: (buffer.offset, buffer.bytes))
-    for before, after in pairwise(live):
-        same = (before.offset, before.bytes) == (after.offset, after.bytes)
-        if after.offset < before.offset + before.bytes and not same:
-            raise PlanError(f"{before.name} and {after.name} overlap at step {position}")
-    return sum({buffer.offset: buffer.bytes for buffer in live}.values())
+def _live_bytes(buffers: Iterable[PlannedBuffer], steps: int) -> Iterator[int]:
+    """Bytes of the arena that live buffers hold, step by step.
+
+    Raises PlanError where two that live at once overlap in part.
+    """
+    born: list[list[PlannedBuffer]] = [[] for _ in range(steps)]
+    dying: list[list[PlannedBuffer]] = [[] for _ in range(steps)]
+    for buffer in buffers:
+        for first, last in buffer.spans if buffer.bytes else ():
+            born[first].append(buffer)
+            dying[last].append(buffer)
+    live = _Live()
+    for position in range(steps):
+        for buffer in born[position]:
+            live.add(buffer, position)
+        yield live.bytes
+        for buffer in dying[position]:
+            live.remove(buffer)
+
+
+class _Live:
+    """The places in the arena that are taken, sorted, and how many buffers each holds."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._places: list[tuple[int, int]] = []  # offset, size
+        self._held: dict[tuple[int, int], list[PlannedBuffer]] = {}
+
+    def add(self, buffer: PlannedBuffer, position: int) -> None:
+        """Raises PlanError where the buffer is neither in a place that is taken nor beside all."""
+        place = (buffer.offset, buffer.bytes)
+        held = self._held.setdefault(place, [])
+        held.append(buffer)
+        if len(held) > 1:
+            return
+        number = bisect_left(self._places, place)
+        for offset, size in self._places[max(0, number - 1) : number + 1]:
+            if offset < buffer.offset + buffer.bytes and buffer.offset < offset + size:
+                other = self._held[offset, size][0]
+                names = " and ".join(sorted((buffer.name, other.name)))
+                raise PlanError(f"{names} overlap at step {position}")
+        self._places.insert(number, place)
+        self.bytes += buffer.bytes
+
+    def remove(self, buffer: PlannedBuffer) -> None:
+        place = (buffer.offset, buffer.bytes)
+        held = self._held[place]
+        held.pop()
+        if not held:
+            del self._held[place], self._places[bisect_left(self._places, place)]
+            self.bytes -= buffer.bytes

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
+from graphc.dtypes import int64
 from graphc.errors import PlanError
 from graphc.loops.expressions import Call, Expr, Literal, Variable
 from graphc.loops.kernel import Buffer
 from graphc.loops.schedule import Argument, Branch, Launch, Repeat, Schedule, Step
-from graphc.planning.check.bodies import Body, check_access
+from graphc.planning.check.bodies import Body
 from graphc.planning.memory_plan import MemoryPlan
 
 ARENA = ""
@@ -21,14 +22,12 @@ class Spot:
     """Bytes [start, stop) of a memory that a step touches as part of a storage.
 
     memory   ARENA, or the storage itself where it lies outside
-    base     where the storage starts in the memory
     whole    the step writes each of the bytes, whatever the data
     """
 
     storage: str
     formal: str
     memory: str
-    base: int
     start: int
     stop: int
     reads: bool
@@ -37,6 +36,11 @@ class Spot:
 
     def overlaps(self, other: Spot) -> bool:
         return self.memory == other.memory and self.start < other.stop and other.start < self.stop
+
+    def up_to(self, others: Iterable[Spot]) -> Spot:
+        """From the first to the last byte of some places of the same storage."""
+        starts, stops = zip(*((spot.start, spot.stop) for spot in others), strict=True)
+        return replace(self, start=min(starts), stop=max(stops))
 
     def __str__(self) -> str:
         where = f"{self.memory} " if self.memory else "arena "
@@ -50,12 +54,27 @@ class Spots:
         self.schedule = schedule
         self.offsets = plan.offsets
         self.bodies = {key: Body(kernel) for key, kernel in schedule.kernels.items()}
-        for kernel in schedule.kernels.values():
-            check_access(kernel)
+        for body in self.bodies.values():
+            body.check()
         self.formals = {key: tuple(_formals(body)) for key, body in self.bodies.items()}
+        self._fixed: dict[int, tuple[Spot, ...]] = {}  # launches that are the same in all repeats
+
+    def whole(self, name: str) -> Spot:
+        """All bytes of a storage, written."""
+        storage = self.schedule.by_name[name]
+        argument = Argument(name, Literal(0, int64))
+        return self._spot(name, argument, {}, "", storage.size, (False, True, True))
 
     def launch(self, launch: Launch, indexes: Indexes) -> tuple[Spot, ...]:
         """The bytes of a launch. Raises PlanError where its arguments do not fit its kernel."""
+        known = self._fixed.get(id(launch))
+        if known is None:
+            known = self._find(launch, indexes)
+            if all(isinstance(argument.offset, Literal) for argument in launch.arguments):
+                self._fixed[id(launch)] = known
+        return known
+
+    def _find(self, launch: Launch, indexes: Indexes) -> tuple[Spot, ...]:
         if launch.kernel not in self.formals:
             raise PlanError(f"launch {launch.name}: no kernel {launch.kernel}")
         wanted = self.formals[launch.kernel]
@@ -106,7 +125,7 @@ class Spots:
         base = self.offsets[storage.name] if memory == ARENA else 0
         size = storage.dtype.itemsize
         start = base + offset * size
-        return Spot(storage.name, formal, memory, base, start, start + elements * size, *does)
+        return Spot(storage.name, formal, memory, start, start + elements * size, *does)
 
 
 def _formals(body: Body) -> Iterator[tuple[Buffer, bool, bool, bool]]:
