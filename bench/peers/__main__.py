@@ -98,8 +98,10 @@ def _start(
             worker.answer()
             losses = worker.ask(f"losses {_LOSSES}")
         except RuntimeError as error:
-            result["failed"][variant.name] = str(error)
             worker.close()
+            if not workers and variant.name == "graphc":
+                sys.exit(f"{row.name}, threads {threads}: graphc failed: {error}")
+            result["failed"][variant.name] = str(error)
             continue
         if not np.allclose(losses, expected or losses, rtol=_TOLERANCE):
             result["failed"][variant.name] = f"its losses {losses} are not graphc's {expected}"

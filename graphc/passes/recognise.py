@@ -7,7 +7,7 @@
 
 A composite has a stable formula, a derivative of its own that needs just its results, and later a
 kernel. It changes the order of operations, hence last bits: only this pass and split_scan may.
-The rules stand in softmax_rules.py, normalisation_rules.py, attention_rules.py and
+The rules stand in softmax_rules.py, normalisation_rules.py, cell_rules.py, attention_rules.py and
 conv_block_rules.py.
 """
 
@@ -19,6 +19,7 @@ from typing import ClassVar
 from graphc.ir import Graph, Remark
 from graphc.passes.attention_rules import find_attention
 from graphc.passes.base import Pass
+from graphc.passes.cell_rules import find_gru, find_lstm_memory, find_lstm_output
 from graphc.passes.conv_block_rules import find_conv_blocks
 from graphc.passes.dce import remove_dead
 from graphc.passes.finding import finding_rule
@@ -50,6 +51,11 @@ NORMALISATIONS = (
     ("mul", find_parameter),
     ("add", find_parameter),
 )
+CELLS = (
+    ("add", find_lstm_memory),
+    ("mul", find_lstm_output),  # after the memory, which it reads
+    ("add", find_gru),
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class Recognise(Pass):
     softmax: bool = True
     cross_entropy: bool = True
     normalisations: bool = True
+    cells: bool = True
     conv_pool: bool = True
     attention: bool = True
 
@@ -78,6 +85,7 @@ class Recognise(Pass):
             (self.softmax, SOFTMAX),
             (self.cross_entropy, CROSS_ENTROPY),
             (self.normalisations, NORMALISATIONS),
+            (self.cells, CELLS),
         )
         rules: dict[str, list[Rule]] = {}
         for wanted, family in families:
