@@ -57,6 +57,8 @@ def tile_local_blocks(kernel: Kernel, target: Target) -> Kernel | None:
     nests = [_take_apart(statement) for statement in kernel.body]
     if not any(_declares(body) for _, body in nests):
         return None
+    if not all(loops for loops, _ in nests):
+        nests = [([], kernel.body)]  # what stands outside of loops is shared by all that follows
     return replace(kernel, body=tuple(_shared_out(kernel, *nest, target) for nest in nests))
 
 

@@ -69,7 +69,7 @@ class Folds:
             hidden.add(self.x.lanes.variable)
         lower, upper, left = clamp(axis.name, axis.extent, where, hidden)
         low, high = self.x.index_value(lower), self.x.index_value(upper)
-        always = isinstance(lower, Literal) and isinstance(upper, Literal) and axis.extent > 0
+        always = _is_known_to_run(lower, upper)
         with self.x.function.loop(low, high, 1, accumulators, always) as (index, state):
             self.x.values[axis.name] = index
             state.next = self._over_axes(inner, left, state.current, body)
@@ -216,6 +216,13 @@ class Folds:
         self.x.values.update(zip(names, values, strict=True))
         types = [start.dtype for start in unit(reduce)]
         return tuple(Variable(name, dtype) for name, dtype in zip(names, types, strict=True))
+
+
+def _is_known_to_run(lower: Expr, upper: Expr) -> bool:
+    """Whether a loop has an iteration for certain; one that `clamp` narrowed may have none."""
+    if not (isinstance(lower, Literal) and isinstance(upper, Literal)):
+        return False
+    return int(lower.value) < int(upper.value)
 
 
 def _parts(values: list[Val], count: int) -> list[list[Val]]:

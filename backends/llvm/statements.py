@@ -249,10 +249,10 @@ class Statements:
         address = self.x.address(buffer, index)
         if self.x.lanes is None:
             self._write_one(buffer, address.offset, self._stored(buffer, value))
-        elif address.stride == 1:
+        elif address.stride == 1 and self.x.lanes.active > 1:
             wide = self.x.widen(value, self.x.lanes.width)
             self._write_vector(buffer, address.offset, self._stored(buffer, wide), guard)
-        else:
+        else:  # also a lone lane: LLVM 22 stores a truncated one at its full width
             for lane in range(self.x.lanes.active):
                 element = self._stored(buffer, self.x.lane(value, lane))
                 offset = address.at_lane(self.x, lane)

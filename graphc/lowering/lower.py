@@ -12,6 +12,7 @@ wants, any other operand in the wrong order is laid out anew by a launch of its 
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -111,6 +112,9 @@ class Lowering:
 
     def sweep(self, graph: Graph, targets: Mapping[Value, Place]) -> None:
         for node in graph.nodes:
+            # Regions may share values: a place from another region is of no use here.
+            for value in node.results:
+                self.places.pop(value, None)
             if not self._is_view(node):
                 self._launch_node(node, targets)
 
@@ -156,7 +160,7 @@ class Lowering:
 
     def _single(self, node: Node, targets: Mapping[Value, Place]) -> None:
         record = get(node.op)
-        places = {**self.places, **self._relaid_operands(node)}
+        places = ChainMap(self._relaid_operands(node), self.places)
         order = result_order([node], node.results[0], places, self.producers)
         results = [(v, self._result_place(v, order, node, targets)) for v in node.results]
         producers = self.producers
@@ -177,8 +181,8 @@ class Lowering:
         relaid: dict[Value, Place] = {}
         for inner in region.nodes:
             relaid.update(self._relaid_operands(inner, inside))
-        places = {**self.places, **relaid}
-        producers = dict(self.producers)
+        places = ChainMap(relaid, self.places)
+        producers = ChainMap[Value, Node]({}, self.producers)
         for formal, actual in inside.items():
             if actual in places:
                 places[formal] = places[actual]
