@@ -11,6 +11,7 @@ from graphc import settings
 from graphc.errors import ArgumentError
 
 _SHOWN = 30  # rows of a profile
+_SHOWN_TENSORS = 12  # that are the furthest off
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -118,8 +119,10 @@ def _print_fusions(agreement: str, differences: Any, fusions: Any) -> None:
     )
     from graphc.inspect.tables import print_table
 
-    print_table(DIFFERENCE_HEAD, difference_rows(differences, _SHOWN), 3)
-    print(f"\n{agreement}\n")
+    print_table(DIFFERENCE_HEAD, difference_rows(differences, _SHOWN_TENSORS), 3)
+    left_out = len(differences) - _SHOWN_TENSORS
+    print(f"and {left_out} tensors that are closer (--json)" if left_out > 0 else "")
+    print(f"{agreement}\n")
     print_table(FUSION_HEAD, fusion_rows(fusions), FUSION_NUMBERS)
     rounds = len(fusions.fused.times.seconds)
     print(f"\nmedians of {rounds} interleaved rounds of whole steps")

@@ -28,6 +28,8 @@ ABOUT: Mapping[str, str] = {
     "recognise.conv_pool": "convolution, bias, activation and pooling in one nest",
     "recognise.attention": "softmax(Q K^T) V in one nest, without the scores in memory",
     "attention": "softmax(Q K^T) V in one nest, without the scores in memory",
+    "lstm_cell": "the gates of an LSTM step and its states in one nest",
+    "gru_cell": "the gates of a GRU step and its state in one nest",
 }
 
 
