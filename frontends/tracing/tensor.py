@@ -252,6 +252,9 @@ class Tensor:
     def __abs__(self) -> Tensor:
         return call("abs", self)
 
+    def __round__(self, decimals: int | None = None) -> Tensor:
+        return call("round", self, decimals or 0)
+
     def __invert__(self) -> Tensor:
         return call("bitwise_not", self)
 

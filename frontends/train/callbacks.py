@@ -56,13 +56,17 @@ class _Monitor(Callback):
         self.minimum_change = minimum_change
         self.best: float | None = None
 
-    def improved(self, record: dict[str, float]) -> bool:
-        """Whether the record has a new best, which is then kept; a NaN never is one."""
-        if self.monitor not in record:
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Raises ArgumentError for a value that no record will have, before anything runs."""
+        known = trainer.record_names()
+        if self.monitor not in known:
             raise ArgumentError(
                 f"{type(self).__name__}: an epoch has no {self.monitor!r}; it has "
-                f"{', '.join(record)} (validation values need a validation loader)"
+                f"{', '.join(known)} (validation values need a validation loader)"
             )
+
+    def improved(self, record: dict[str, float]) -> bool:
+        """Whether the record has a new best, which is then kept; a NaN never is one."""
         value = record[self.monitor]
         if math.isnan(value) or (self.best is not None and self._gain(value) <= 0):
             return False
@@ -98,6 +102,7 @@ class EarlyStopping(_Monitor):
         self.waited = 0
 
     def on_fit_begin(self, trainer: Trainer) -> None:
+        super().on_fit_begin(trainer)
         self._stop_when_due(trainer)  # a run that was stopped early stays so when resumed
 
     def on_epoch_end(self, trainer: Trainer, record: dict[str, float]) -> None:
@@ -135,6 +140,7 @@ class SaveBest(_Monitor):
     def on_fit_begin(self, trainer: Trainer) -> None:
         if self.path is None and trainer.out is None:
             raise ArgumentError("SaveBest: give a path, or the Trainer an out")
+        super().on_fit_begin(trainer)
 
     def on_epoch_end(self, trainer: Trainer, record: dict[str, float]) -> None:
         if self.improved(record):

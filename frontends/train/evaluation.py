@@ -120,7 +120,12 @@ def in_order(batches: Batches) -> Iterator[Arrays]:
 
 
 def as_arrays(value: Any) -> Arrays:
-    """A tuple of arrays, from one or from an array alone."""
+    """A tuple of arrays, from one or from an array alone. Raises DataError for a dict."""
+    if isinstance(value, Mapping):
+        raise DataError(
+            f"a batch is a dict of {', '.join(map(str, value))}; expected a tuple of arrays, in "
+            "the order of the loss's arguments"
+        )
     parts = value if isinstance(value, (tuple, list)) else (value,)
     return tuple(np.asarray(part) for part in parts)
 

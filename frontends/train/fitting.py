@@ -59,6 +59,7 @@ class Fit:
         if not self.state.place:
             self._note_first_place()
         self.trainer.is_begun, self.trainer.is_stopping = True, False
+        self.trainer.is_validating = self.validation is not None
         try:
             self._each_callback(lambda callback: callback.on_fit_begin(self.trainer))
             while self.state.epoch < self.epochs and not self.trainer.is_stopping:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import graphc.frontends.tracing.functional as F
 from graphc.errors import ArgumentError
 from graphc.frontends.train.protocol import ModelFunction
 
@@ -16,12 +17,12 @@ def accuracy(model: Any, x: Any, y: Any) -> Any:
 
 def absolute_error(model: Any, x: Any, y: Any) -> Any:
     """The mean of |model(x) - y| for each example; model(x) and y are [N, ...] alike."""
-    return _per_example(abs(model(x) - y))
+    return _per_example(F.l1_loss(model(x), y, reduction="none"))
 
 
 def squared_error(model: Any, x: Any, y: Any) -> Any:
     """The mean of (model(x) - y)² for each example; model(x) and y are [N, ...] alike."""
-    return _per_example((model(x) - y) ** 2)
+    return _per_example(F.mse_loss(model(x), y, reduction="none"))
 
 
 def _per_example(values: Any) -> Any:

@@ -44,12 +44,18 @@ class Trainer:
         self.state = RunState()
         self.evaluator = Evaluator(step)
         self.is_stopping = False
+        self.is_validating = False  # whether `fit` has validation data
         self.is_begun = False  # whether the state is that of a run
 
     @property
     def history(self) -> list[Record]:
         """One record per epoch: epoch, step, loss, validation_loss, validation_..., seconds."""
         return self.state.history
+
+    def record_names(self) -> tuple[str, ...]:
+        """What the records of the running `fit` hold."""
+        measured = ("loss", *self.metrics) if self.is_validating else ()
+        return ("epoch", "step", "loss", *(f"validation_{name}" for name in measured), "seconds")
 
     def stop(self) -> None:
         """End `fit` after the running step or epoch; for callbacks."""

@@ -117,6 +117,12 @@ def test_prediction_is_the_model_on_every_example() -> None:
     assert coach.predict([(x[:3], y[:3])]).shape == (3, 3)
 
 
+def test_a_batch_of_names_is_refused() -> None:
+    x, y = problem(8)
+    with pytest.raises(DataError, match="a batch is a dict of x, y; expected a tuple of arrays"):
+        trainer().fit([{"x": x, "y": y}], 1, verbose=False)
+
+
 def test_nothing_to_evaluate() -> None:
     for call in (trainer().evaluate, trainer().predict):
         with pytest.raises(DataError, match="gives no examples"):
@@ -358,7 +364,9 @@ def test_early_stopping_ends_the_run_also_when_resumed(tmp_path: Path) -> None:
 
 def test_early_stopping_errors() -> None:
     with pytest.raises(ArgumentError, match="no 'validation_loss'; it has epoch, step, loss"):
-        quiet(trainer(callbacks=[EarlyStopping()]), 1)
+        coach = trainer(callbacks=[EarlyStopping()])
+        quiet(coach, 1)
+    assert coach.state.step == 0  # before anything ran
     with pytest.raises(ArgumentError, match="patience is 0"):
         EarlyStopping(patience=0)
     with pytest.raises(ArgumentError, match="mode is 'best'"):
