@@ -137,7 +137,7 @@ class _Backward:
         product = dot(e, nest.attention.width, self._key(1, keys, j, e), read(self.q, e, i))
         let, value = nest.let("s", product)
         score = nest.score(self.b, self.h, self.queries.at(i), keys.at(j), value)
-        power = call("exp", call("sub", score, read(self.lse, i)))
+        power = call("exp_negative", call("sub", score, read(self.lse, i)))
         return parallel((j, i), p.shape, let, write(p, power, j, i))
 
     def _score_gradients(self, keys: Block, p: Buffer, d: Buffer) -> Statement:

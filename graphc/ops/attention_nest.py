@@ -117,12 +117,16 @@ class _Forward:
         nest = self.nest
         i, j, n, m = (nest.variable(name) for name in ("i", "j", "i", "i"))
         keep = parallel((i,), self.top.shape, write(self.rescale, read(self.top, i), i))
-        higher = call("max", read(self.top, n), read(p, j, n))
+        score, top = read(p, j, n), read(self.top, n)
+        # A score that is no number need not win: its exponential is no number either.
+        higher = select(call("gt", score, top), score, top)
         raised = serial(j, p.shape[0], parallel((n,), self.top.shape, write(self.top, higher, n)))
         top = read(self.top, m)
         nothing = call("eq", top, nest.const(-math.inf))
         let, base = nest.let("base", select(nothing, nest.const(0), top))
-        factor_let, factor = nest.let("f", call("exp", call("sub", read(self.rescale, m), base)))
+        factor_let, factor = nest.let(
+            "f", call("exp_negative", call("sub", read(self.rescale, m), base))
+        )
         scale = parallel(
             (m,),
             self.top.shape,
@@ -137,7 +141,9 @@ class _Forward:
     def _exponentials(self, keys: Block, p: Buffer) -> Statement:
         nest = self.nest
         j, i = nest.variable("j"), nest.variable("i")
-        let, power = nest.let("power", call("exp", call("sub", read(p, j, i), read(self.base, i))))
+        let, power = nest.let(
+            "power", call("exp_negative", call("sub", read(p, j, i), read(self.base, i)))
+        )
         probability: Expr = power
         if nest.attention.dropout:
             kept = nest.kept(self.b, self.h, self.queries.at(i), keys.at(j))

@@ -46,6 +46,7 @@ WORDS = (dtypes.uint32,)
 # Operation -> how it is written, and the types it takes.
 TABLE: dict[str, tuple[Callable[..., Value], tuple[DType, ...]]] = {
     "exp": (exponential.exp, FLOATS),
+    "exp_negative": (exponential.exp_negative, FLOATS),
     "exp2": (exponential.exp2, FLOATS),
     "expm1": (exponential.expm1, FLOATS),
     "log": (logarithm.log, FLOATS),

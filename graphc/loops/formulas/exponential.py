@@ -14,6 +14,7 @@ from graphc.loops.formulas import coefficients as table
 from graphc.loops.formulas.writer import (
     FORMATS,
     Value,
+    bitcast,
     clamp,
     copysign,
     fma,
@@ -34,6 +35,7 @@ class Constants:
 
     ln2               ln(2) in two parts, the first of 9 or 32 bits
     exp_range         beyond it exp is 0 or infinite
+    exp_normal_low    down to it exp is a normal number, whatever its argument is rounded to
     expm1_low         below it expm1 rounds to -1
     saturation        above it tanh(t / 2) rounds to 1
     tanh_split        up to it tanh is a polynomial
@@ -42,6 +44,7 @@ class Constants:
 
     ln2: tuple[float, float]
     exp_range: tuple[float, float]
+    exp_normal_low: float
     expm1_low: float
     saturation: float
     tanh_split: float
@@ -57,6 +60,7 @@ CONSTANTS = {
     float32: Constants(
         ln2=(0.693359375, -0.00021219444),
         exp_range=(-104.0, 89.0),
+        exp_normal_low=-86.5,
         expm1_low=-20.0,
         saturation=40.0,
         tanh_split=0.625,
@@ -70,6 +74,7 @@ CONSTANTS = {
     float64: Constants(
         ln2=(0.6931471803691238, 1.9082149292705877e-10),
         exp_range=(-746.0, 710.0),
+        exp_normal_low=-707.5,
         expm1_low=-40.0,
         saturation=60.0,
         tanh_split=0.625,
@@ -105,6 +110,22 @@ def exp_normal(x: Value) -> Value:
     """e^x where it is a normal number: one scaling step."""
     n, r = reduce_exponent(x)
     return (exp_rest(r) + 1.0) * power_of_two(n, FORMATS[x.dtype])
+
+
+def exp_negative(x: Value) -> Value:
+    """e^x for x <= 0, but 0 where that is hardly a normal number: two thirds of exp's operations.
+
+    n goes to the exponent of e^r by an integer sum. The low bits of `magic` with n added are n,
+    so that n need not be taken off it. At most 1 ulp.
+    """
+    layout, constants = FORMATS[x.dtype], CONSTANTS[x.dtype]
+    high, low = constants.ln2
+    shifted = fma(x, LOG2_E, layout.magic)
+    n = shifted - layout.magic
+    power = exp_rest(fma(n, -low, fma(n, -high, x))) + 1.0
+    exponent = bitcast(shifted, layout.signed) << layout.mantissa_bits
+    scaled = bitcast(bitcast(power, layout.signed) + exponent, x.dtype)
+    return select(x < constants.exp_normal_low, 0.0, scaled)
 
 
 def exp2(x: Value) -> Value:
