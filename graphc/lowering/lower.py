@@ -226,7 +226,7 @@ class Lowering:
         self.kernels.setdefault(key, replace(lowered.kernel, name=key))
         arguments = tuple(Argument(place.storage, place.offset) for place in lowered.places)
         ops = tuple(node.op for node in lowered.nodes if not get(node.op).view)
-        moved = sum(buffer.nbytes for buffer in lowered.kernel.buffers)
+        moved = lowered.kernel.moved_bytes
         flops = sum(map(flops_of, lowered.nodes))
         self.steps.append(Launch(name, key, arguments, ops, source, reason, flops, moved))
 

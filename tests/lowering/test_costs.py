@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 import graphc
@@ -30,6 +31,26 @@ def test_attention_counts_its_two_products() -> None:
     flops = sum(launch.flops for launch in found if "attention" in launch.ops)
     products = 2 * 2 * batch * heads * queries * keys * width
     assert products < flops < 1.3 * products
+
+
+def test_an_update_in_place_moves_its_bytes_twice() -> None:
+    step = graphc.TrainStep(
+        graphc.nn.Linear(8, 4),
+        lambda model, x: (model(x) ** 2).mean(),
+        graphc.optim.SGD(lr=0.1),
+        graphc.Spec((2, 8)),
+        backend="interpreter",
+    )
+    updates = [
+        launch
+        for launch in step.program.launches
+        if any(a.storage == "weight" for a in launch.arguments)
+        and any(b.access == "inout" for b in launch.kernel.definition.buffers)
+    ]
+    assert updates
+    for launch in updates:
+        sizes = [b.nbytes for b in launch.kernel.definition.buffers]
+        assert launch.bytes >= sum(sizes) + np.prod((4, 8)) * 4
 
 
 @pytest.mark.parametrize("size", [0, 7])
