@@ -3,6 +3,7 @@
     gru_cell       x[N, 3H], s[N, 3H] (r, z, n), h[N, H] -> h'
     with `saved`   also r, z, n and s_n [N, 4H]
     gru_cell_grad  that, dh', h -> dx[N, 3H], ds[N, 3H], dh
+    with `further` dh' is the sum of two operands, before h
 
     r = sigmoid(x_r + s_r),  z = sigmoid(x_z + s_z),  n = tanh(x_n + r s_n),  h' = (1 - z) n + z h
 
@@ -82,7 +83,7 @@ def gru_vjp(b: Any, node: Node, cotangents: Cotangents) -> Cotangents:
     dnew, further = (*cotangents, None)[:2]
     dnew = b.zeros(h.type) if dnew is None else dnew
     if further is None:
-        found: Cotangents = b.emit("gru_cell_grad", (after, dnew, h))
+        found: Cotangents = b.emit("gru_cell_grad", (after, dnew, h), {"further": False})
         return found
     return gru_backward(b, (after, dnew, h), further)
 
@@ -128,12 +129,17 @@ define(
 
 
 def grad_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
-    state = expect_cell("gru_cell_grad", types, (4, 1, 1))
+    further = [1] if attrs["further"] else []
+    state = expect_cell("gru_cell_grad", types, (4, 1, *further, 1))
     return wide(state, 3), wide(state, 3), state
 
 
 @numerics.widened
-def grad_meaning(after: NumpyArray, dnew: NumpyArray, h: NumpyArray) -> tuple[NumpyArray, ...]:
+def grad_meaning(
+    after: NumpyArray, dnew: NumpyArray, *last: NumpyArray, further: bool
+) -> tuple[NumpyArray, ...]:
+    *others, h = last
+    dnew = dnew + others[0] if further else dnew
     r, z, n, sn = np.split(after, 4, axis=1)
     dxn = dnew * (1 - z) * (1 - n * n)
     dxr, dxz = dxn * sn * r * (1 - r), dnew * (h - n) * z * (1 - z)
@@ -142,12 +148,14 @@ def grad_meaning(after: NumpyArray, dnew: NumpyArray, h: NumpyArray) -> tuple[Nu
 
 
 def grad_decompose(b: Any, node: Node) -> Sequence[Value]:
-    return gru_backward(b, node.operands)
+    after, dnew, *others, h = node.operands
+    return gru_backward(b, (after, b.add(dnew, *others) if others else dnew, h))
 
 
 def _write_grad(cell: Cell) -> None:
     r, z, n, sn = (cell.read(0, number) for number in range(4))
-    dnew, h = cell.read(1), cell.read(2)
+    dnew, *others, h = (cell.read(n) for n in range(1, len(cell.ctx.node.operands)))
+    dnew = cell.let("add", dnew, *others) if others else dnew
     dn = cell.let("mul", dnew, cell.let("sub", cell.one, z))
     dxn = cell.let("mul", dn, cell.slope_of_tanh(n))
     dxr = cell.let("mul", cell.let("mul", dxn, sn), cell.slope_of_sigmoid(r))
@@ -162,8 +170,9 @@ def _write_grad(cell: Cell) -> None:
 def grad_samples() -> Sequence[Sample]:
     found = []
     for n, h in [(2, 3), (1, 1), (3, 17), (0, 2)]:
-        arrays = real((n, 4 * h), seed=1), real((n, h), seed=2), real((n, h), seed=3)
-        found.append(Sample(arrays, {}, (), False))
+        after, others = real((n, 4 * h), seed=1), [real((n, h), seed=k) for k in range(2, 5)]
+        found.append(Sample((after, *others[:2]), {"further": False}, (), False))
+        found.append(Sample((after, *others), {"further": True}, (), False))
     return found
 
 

@@ -2,7 +2,8 @@
 
     lstm_cell       gates[N, 4H] (i, f, g, o), c[N, H] -> h, c'
     with `saved`    also the gates after their functions [N, 4H], and tanh(c') [N, H]
-    lstm_cell_grad  those two, c, dh, dc' -> dgates[N, 4H], dc
+    lstm_cell_grad  those two, dh, dc', c -> dgates[N, 4H], dc
+    with `further`  dh is the sum of two operands, the second after dc'
 
     c' = sigmoid(f) c + sigmoid(i) tanh(g),   h = sigmoid(o) tanh(c')
 
@@ -83,7 +84,8 @@ def lstm_vjp(b: Any, node: Node, cotangents: Cotangents) -> Cotangents:
     dh, dc, *others = (*cotangents, None, None)[:4]
     dh, dc = (b.zeros(c.type) if d is None else d for d in (dh, dc))
     if others == [None, None]:
-        found: Cotangents = b.emit("lstm_cell_grad", (*results[2:], dh, dc, c))
+        operands = (*results[2:], dh, dc, c)
+        found: Cotangents = b.emit("lstm_cell_grad", operands, {"further": False})
         return found
     return lstm_backward(b, (*results[2:], dh, dc, c), *others)
 
@@ -130,14 +132,23 @@ define(
 
 
 def grad_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
-    state = expect_cell("lstm_cell_grad", types, (4, 1, 1, 1, 1))
+    state = expect_cell(
+        "lstm_cell_grad", types, (4, 1, 1, 1, *([1] if attrs["further"] else []), 1)
+    )
     return wide(state, 4), state
 
 
 @numerics.widened
 def grad_meaning(
-    after: NumpyArray, top: NumpyArray, dh: NumpyArray, dc: NumpyArray, c: NumpyArray
+    after: NumpyArray,
+    top: NumpyArray,
+    dh: NumpyArray,
+    dc: NumpyArray,
+    *last: NumpyArray,
+    further: bool,
 ) -> tuple[NumpyArray, ...]:
+    *others, c = last
+    dh = dh + others[0] if further else dh
     i, f, g, o = np.split(after, 4, axis=1)
     dnew = dc + dh * o * (1 - top * top)
     parts = [
@@ -150,12 +161,14 @@ def grad_meaning(
 
 
 def grad_decompose(b: Any, node: Node) -> Sequence[Value]:
-    return lstm_backward(b, node.operands)
+    after, top, dh, dc, *others, c = node.operands
+    return lstm_backward(b, (after, top, b.add(dh, *others) if others else dh, dc, c))
 
 
 def _write_grad(cell: Cell) -> None:
     i, f, g, o = (cell.read(0, number) for number in range(4))
-    top, dh, dc, c = (cell.read(operand) for operand in range(1, 5))
+    top, dh, dc, *others, c = (cell.read(n) for n in range(1, len(cell.ctx.node.operands)))
+    dh = cell.let("add", dh, *others) if others else dh
     to_new = cell.let("mul", cell.let("mul", dh, o), cell.slope_of_tanh(top))
     dnew = cell.let("add", dc, to_new)
     slopes = [
@@ -172,8 +185,9 @@ def _write_grad(cell: Cell) -> None:
 def grad_samples() -> Sequence[Sample]:
     found = []
     for n, h in [(2, 3), (1, 1), (3, 17), (0, 2)]:
-        after, others = real((n, 4 * h), seed=1), [real((n, h), seed=k) for k in range(2, 6)]
-        found.append(Sample((after, *others), {}, (), False))
+        after, others = real((n, 4 * h), seed=1), [real((n, h), seed=k) for k in range(2, 7)]
+        found.append(Sample((after, *others[:4]), {"further": False}, (), False))
+        found.append(Sample((after, *others), {"further": True}, (), False))
     return found
 
 

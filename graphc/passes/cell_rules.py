@@ -13,8 +13,11 @@ side (r, z, n of a GRU); in another order they stay as they are written.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from graphc.ir import Node, Value
 from graphc.passes.finding import Finder, Write, both_ways
+from graphc.passes.rewrite import Rewriter
 
 
 def find_lstm_memory(finder: Finder, node: Node) -> Write | None:
@@ -117,3 +120,21 @@ def _part(finder: Finder, value: Value, number: int, count: int) -> Value | None
     is_part = (node.attrs["start"], node.attrs["stop"]) == (start, stop)
     whole = node.operands[0]
     return whole if is_part and whole.shape == (rows, count * columns) else None
+
+
+# The operand of a cell's gradient that is the state's cotangent, a sum where the state is also
+# given out; and where the second of the two goes.
+COTANGENTS = {"lstm_cell_grad": (2, 4), "gru_cell_grad": (1, 2)}
+
+
+def sum_in_cell(rewriter: Rewriter, node: Node) -> Sequence[Value] | None:
+    """cell_grad(add(a, b)) adds for itself, so that no launch of its own does."""
+    position, further = COTANGENTS[node.op]
+    total = rewriter.producer(node.operands[position])
+    if node.attrs["further"] or total is None or total.op != "add":
+        return None
+    operands = list(node.operands)
+    operands[position], second = total.operands
+    operands.insert(further, second)
+    with rewriter.sources(total.source):
+        return rewriter.emit(node.op, operands, {"further": True})

@@ -21,6 +21,7 @@ from graphc.ir import Graph, Node, Value
 from graphc.ops.define import get
 from graphc.passes.arithmetic_rules import ARITHMETIC, CASTS, LOGIC, SELECTION
 from graphc.passes.base import Pass
+from graphc.passes.cell_rules import COTANGENTS, sum_in_cell
 from graphc.passes.dce import remove_dead
 from graphc.passes.patterns import Any, Apply, Row, rules_of, uniform_value
 from graphc.passes.rewrite import EVERY, Rewriter, Rule, rewrite
@@ -56,6 +57,8 @@ def _rules(differentiated: bool) -> dict[str, list[Rule]]:
     rules = rules_of((*ROWS, *AFTER_AUTODIFF) if differentiated else ROWS)
     for op in _REARRANGING:
         rules.setdefault(op, []).append(_rearranged_uniform)
+    if differentiated:
+        rules.update({op: [sum_in_cell] for op in COTANGENTS})
     rules[EVERY] = [_compute_before_broadcasting]
     return rules
 
