@@ -37,6 +37,10 @@ from .scalars import literal
 
 SCRATCH_ALIGNMENT = 64
 
+# A result larger than this leaves the last cache before anyone reads it.
+_STREAMED_BYTES = 24 << 20
+_STREAMED_ALIGNMENT = 64
+
 # Vectors of neighbours that are folded together: one alone would wait for each of its sums.
 _SUMS_AT_ONCE = 4
 
@@ -281,12 +285,26 @@ class Statements:
         place = self._place(buffer, offset)
         mask = self.x.lane_mask(guard)
         align = buffer.dtype.itemsize
+        if mask is None and buffer.space == "formal" and buffer.nbytes > _STREAMED_BYTES:
+            self._stream(place, value, align)
+            return
         if mask is None:
             self.function.do(f"store {value}, {place}, align {align}")
             return
         name = f"@llvm.masked.store.{overload(value.type)}.p0"
         self.function.declare(f"void {name}({value.type}, ptr, i32, {mask.type})")
         self.function.do(f"call void {name}({value}, {place}, i32 {align}, {mask})")
+
+    def _stream(self, place: Val, value: Val, align: int) -> None:
+        """A store past the caches where the place allows it, which spares reading the lines."""
+        function = self.function
+        bits = function.here(f"ptrtoint {place} to i64", "i64")
+        below = function.binary("and", bits, function.int_(_STREAMED_ALIGNMENT - 1))
+        with function.branch(function.here(f"icmp eq {below}, 0", "i1")):
+            how = f"align {_STREAMED_ALIGNMENT}, !nontemporal !{{i32 1}}"
+            function.do(f"store {value}, {place}, {how}")
+        with function.branch(function.here(f"icmp ne {below}, 0", "i1")):
+            function.do(f"store {value}, {place}, align {align}")
 
     # Contractions
 

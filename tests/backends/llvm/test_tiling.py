@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from graphc import target
+from graphc.backends.llvm.statements import emit_kernel
 from graphc.backends.llvm.tile import tile
 from graphc.loops.evaluate import run_kernel
 from graphc.loops.parse import parse_kernel
@@ -157,3 +158,24 @@ def test_long_sums_are_cut_along_k_and_panels_copied():
     assert "serial k.block" in tiled
     assert "local panel: scratch" in tiled
     assert "k.block" not in str(tile(parse_kernel(text), target.X86_64_V4))
+
+
+STREAMED = """
+kernel @double(in b0: f32[{n}], out b1: f32[{n}]) {{
+  parallel i0 in 0..{n} {{
+    store b1[i0] = b0[i0] * f32(2.0)
+  }}
+}}
+"""
+
+
+def test_large_results_pass_the_caches_where_they_are_aligned():
+    size = (24 << 20) // 4 + 37
+    kernel = tile(parse_kernel(STREAMED.format(n=size)), target.host())
+    text = emit_kernel(kernel, "k", target.host()).definition
+    assert "!nontemporal" in text
+    small = tile(parse_kernel(STREAMED.format(n=4096)), target.host())
+    assert "!nontemporal" not in emit_kernel(small, "k", target.host()).definition
+    array = np.arange(size, dtype=np.float32)
+    found = run_compiled(kernel, {"b0": array, "b1": np.zeros_like(array)}, target.host())
+    np.testing.assert_array_equal(found["b1"], 2 * array)
