@@ -5,6 +5,8 @@
     GRAPHC_CACHE     the folder of compiled programs (default: graphc in the user's cache folder);
                      "off" keeps nothing on disk
     GRAPHC_CACHE_BYTES  the most that the folder may hold (default: 1 GiB)
+    GRAPHC_HELPERS   processes that help to generate code (default: one for each processor that this
+                     process may use beside its own; at most 7)
     GRAPHC_THREADS   threads of a program on the CPU (default: the processors this process may use)
 
 Each function reads its variable when called, so that a test or a notebook can set it at any time.
@@ -56,6 +58,19 @@ def cache_bytes() -> int:
         return 1 << 30
     if not text.isdecimal():
         raise ArgumentError(f"GRAPHC_CACHE_BYTES is {text!r}; expected a whole number of bytes")
+    return int(text)
+
+
+def helpers() -> int:
+    """How many processes may help to generate code.
+
+    Raises ArgumentError for a value that is not a whole number.
+    """
+    text = os.environ.get("GRAPHC_HELPERS", "")
+    if not text:
+        return min(available_processors() - 1, 7)
+    if not text.isdecimal():
+        raise ArgumentError(f"GRAPHC_HELPERS is {text!r}; expected a whole number")
     return int(text)
 
 

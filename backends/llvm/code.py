@@ -5,6 +5,7 @@ A program's objects are those of its kernels, in the schedule's order, then the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from graphc import loops as loops_package
@@ -17,7 +18,8 @@ from graphc.runtime.versions import sources_digest
 from graphc.target import Target
 
 from .attention import tile_local_blocks
-from .engine import cached, generate, module_text, object_code, toolchain
+from .engine import keep, module_text, object_code, read_kept, toolchain
+from .helpers import generate_all
 from .statements import KernelText, emit_kernel
 from .threads import step_text
 from .tile import tile
@@ -43,13 +45,34 @@ def identity(target: Target) -> str:
 
 def generate_kernels(schedule: Schedule, target: Target) -> KernelCode:
     """The kernels' objects, and the scratch of a thread."""
-    parts = {
-        key: _kernel_code(kernel, symbol(kernel), target)
-        for key, kernel in schedule.kernels.items()
+    keys = {
+        name: f"{identity(target)} {kernel.structural_hash}"
+        for name, kernel in schedule.kernels.items()
     }
-    objects = {key: part[_SCRATCH_BYTES:] for key, part in parts.items()}
-    scratch = [int.from_bytes(part[:_SCRATCH_BYTES], "little") for part in parts.values()]
+    parts = {name: read_kept(key) for name, key in keys.items()}
+    missing = {name: schedule.kernels[name] for name, part in parts.items() if part is None}
+    for name, part in _generate_missing(missing, target).items():
+        keep(keys[name], part)
+        parts[name] = part
+    whole = {name: part for name, part in parts.items() if part is not None}
+    objects = {name: part[_SCRATCH_BYTES:] for name, part in whole.items()}
+    scratch = [int.from_bytes(part[:_SCRATCH_BYTES], "little") for part in whole.values()]
     return KernelCode(objects, max(scratch, default=0))
+
+
+def _generate_missing(kernels: Mapping[str, Kernel], target: Target) -> dict[str, bytes]:
+    """Each kernel's scratch and object, as they are kept."""
+    scratch: list[bytes] = []
+
+    def texts() -> Iterator[str]:
+        for kernel in kernels.values():
+            text = emit(kernel, symbol(kernel), target)
+            scratch.append(text.scratch_bytes.to_bytes(_SCRATCH_BYTES, "little"))
+            yield module_text([text])
+
+    objects = generate_all(texts(), len(kernels), target)
+    parts = (before + code for before, code in zip(scratch, objects, strict=True))
+    return dict(zip(kernels, parts, strict=True))
 
 
 def link_step(
@@ -85,14 +108,3 @@ def emit(kernel: Kernel, symbol: str, target: Target) -> KernelText:
     """A kernel's function, tiled for the target."""
     tiled = tile_local_blocks(kernel, target) or tile(kernel, target)
     return emit_kernel(tiled, symbol, target)
-
-
-def _kernel_code(kernel: Kernel, symbol: str, target: Target) -> bytes:
-    """A kernel's scratch and object."""
-
-    def make() -> bytes:
-        text = emit(kernel, symbol, target)
-        scratch = text.scratch_bytes.to_bytes(_SCRATCH_BYTES, "little")
-        return scratch + generate(module_text([text]), target)
-
-    return cached(f"{identity(target)} {kernel.structural_hash}", make)

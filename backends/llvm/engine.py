@@ -1,7 +1,7 @@
 """LLVM text to machine code that can be called, with object files kept in the user's cache.
 
-No LLVM pass runs; code generation is at level 2. An object may refer to nothing outside itself but
-a short list of symbols, so generated code calls only itself.
+An object may refer to nothing outside itself but a short list of symbols, so generated code calls
+only itself.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from graphc.errors import CompileError
 from graphc.runtime.cache import Store
 from graphc.target import Target
 
+from .assembler import assemble, new_machine, parse
 from .statements import KernelText
 
 _OBJECTS = Store("objects")
@@ -26,16 +27,13 @@ ALLOWED_SYMBOLS = frozenset({"syscall", "memcpy", "memset"})
 def _binding() -> Any:
     from llvmlite import binding
 
-    binding.initialize_all_targets()
-    binding.initialize_all_asmprinters()
     return binding
 
 
-def _machine(target: Target, jit: bool = True) -> Any:
-    description = _binding().Target.from_triple(target.triple)
-    return description.create_target_machine(
-        cpu=target.cpu, features=target.features, opt=2, jit=jit
-    )
+@cache
+def _machine(target: Target) -> Any:
+    """What makes objects and text; a library has one of its own."""
+    return new_machine(target.triple, target.cpu, target.features)
 
 
 def object_code(text: str, target: Target) -> bytes:
@@ -45,12 +43,25 @@ def object_code(text: str, target: Target) -> bytes:
 
 def cached(key: str, make: Callable[[], bytes]) -> bytes:
     """What was made for a key before, else made now."""
-    digest = hashlib.sha256(key.encode()).hexdigest()
-    stored = _OBJECTS.read(digest)
+    stored = read_kept(key)
     if stored is None:
         stored = make()
-        _OBJECTS.write(digest, stored)
+        keep(key, stored)
     return stored
+
+
+def read_kept(key: str) -> bytes | None:
+    """What was made for a key before."""
+    return _OBJECTS.read(_digest(key))
+
+
+def keep(key: str, code: bytes) -> None:
+    """Keep what was made for a key."""
+    _OBJECTS.write(_digest(key), code)
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 @cache
@@ -62,26 +73,16 @@ def toolchain(target: Target) -> str:
 
 def generate(text: str, target: Target) -> bytes:
     """The object file of a module's text. Raises CompileError where LLVM refuses it."""
-    binding = _binding()
     try:
-        module = binding.parse_assembly(text)
-        module.verify()
+        return assemble(text, _machine(target))
     except RuntimeError as error:
         raise CompileError(f"generated code is not valid LLVM: {error}") from None
-    machine = _machine(target)
-    module.triple = target.triple
-    module.data_layout = str(machine.target_data)
-    code: bytes = machine.emit_object(module)
-    return code
 
 
 def assembly(text: str, target: Target) -> str:
     """The machine instructions of a module's text, for people."""
-    module = _binding().parse_assembly(text)
     machine = _machine(target)
-    module.triple = target.triple
-    module.data_layout = str(machine.target_data)
-    found: str = machine.emit_assembly(module)
+    found: str = machine.emit_assembly(parse(text, machine))
     return found
 
 
@@ -92,7 +93,7 @@ class Library:
         binding = _binding()
         module = binding.parse_assembly("")
         module.triple = target.triple
-        self._machine = _machine(target)
+        self._machine = new_machine(target.triple, target.cpu, target.features)
         self._engine = binding.create_mcjit_compiler(module, self._machine)
         for code in objects:
             self._engine.add_object_file(binding.ObjectFileRef.from_data(code))
