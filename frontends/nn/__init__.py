@@ -50,9 +50,16 @@ from graphc.frontends.nn.normalization import (
     RMSNorm,
 )
 from graphc.frontends.nn.parameter import Buffer, Parameter
-from graphc.frontends.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+from graphc.frontends.nn.pooling import (
+    AdaptiveAvgPool2d,
+    AvgPool1d,
+    AvgPool2d,
+    MaxPool1d,
+    MaxPool2d,
+)
 from graphc.frontends.nn.recurrent import GRU, LSTM, RNN
 from graphc.frontends.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell
+from graphc.frontends.nn.resampling import ConvTranspose2d, PixelShuffle, Upsample
 from graphc.frontends.nn.transformer import (
     Transformer,
     TransformerDecoder,
@@ -76,6 +83,7 @@ __all__ = [
     "RNN",
     "SELU",
     "AdaptiveAvgPool2d",
+    "AvgPool1d",
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
@@ -85,6 +93,7 @@ __all__ = [
     "Buffer",
     "Conv1d",
     "Conv2d",
+    "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout2d",
@@ -107,6 +116,7 @@ __all__ = [
     "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
+    "MaxPool1d",
     "MaxPool2d",
     "Mish",
     "Module",
@@ -117,6 +127,7 @@ __all__ = [
     "PReLU",
     "Parameter",
     "ParameterList",
+    "PixelShuffle",
     "RMSNorm",
     "RNNCell",
     "ReLU",
@@ -137,5 +148,6 @@ __all__ = [
     "TransformerEncoder",
     "TransformerEncoderLayer",
     "Unflatten",
+    "Upsample",
     "init",
 ]

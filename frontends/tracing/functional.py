@@ -132,6 +132,7 @@ from graphc.frontends.tracing.functional_losses import (
 )
 from graphc.frontends.tracing.functional_norms import (
     batch_norm,
+    cosine_similarity,
     dropout,
     feature_dropout,
     group_norm,
@@ -150,7 +151,9 @@ from graphc.frontends.tracing.functional_padding import (
 )
 from graphc.frontends.tracing.functional_pooling import (
     adaptive_avg_pool2d,
+    avg_pool1d,
     avg_pool2d,
+    max_pool1d,
     max_pool2d,
 )
 from graphc.frontends.tracing.functional_products import (
@@ -178,6 +181,11 @@ from graphc.frontends.tracing.functional_reductions import (
     std,
     sum,
     var,
+)
+from graphc.frontends.tracing.functional_resampling import (
+    conv_transpose2d,
+    interpolate,
+    pixel_shuffle,
 )
 from graphc.frontends.tracing.functional_scan import (
     scan,
@@ -232,6 +240,7 @@ __all__ = [
     "argsort",
     "asarray",
     "astype",
+    "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
     "bilinear",
@@ -253,8 +262,10 @@ __all__ = [
     "cond",
     "conv1d",
     "conv2d",
+    "conv_transpose2d",
     "cos",
     "cosh",
+    "cosine_similarity",
     "count_nonzero",
     "cross_entropy",
     "cumsum",
@@ -292,6 +303,7 @@ __all__ = [
     "hardswish",
     "hardtanh",
     "huber_loss",
+    "interpolate",
     "invert",
     "isfinite",
     "isinf",
@@ -318,6 +330,7 @@ __all__ = [
     "logsumexp",
     "matmul",
     "max",
+    "max_pool1d",
     "max_pool2d",
     "maximum",
     "mean",
@@ -337,6 +350,7 @@ __all__ = [
     "ones_like",
     "outer",
     "pad",
+    "pixel_shuffle",
     "pow",
     "power",
     "prelu",

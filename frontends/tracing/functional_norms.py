@@ -15,6 +15,7 @@ from graphc.frontends.tracing.convert import (
     cast,
     emit,
     like,
+    together,
 )
 from graphc.frontends.tracing.face import face
 from graphc.frontends.tracing.functional_elementwise import (
@@ -211,6 +212,14 @@ def vector_norm(x: ArrayLike, ord: float = 2.0, axis: Any = None, keepdims: bool
     if ord <= 0:
         raise ArgumentError(f"vector_norm: ord is {ord}; expected a positive number")
     return power(sum(power(abs(tensor), ord), axis, keepdims), 1 / ord)
+
+
+@face()
+def cosine_similarity(x1: ArrayLike, x2: ArrayLike, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """The cosine of the angle between x1 and x2 along `dim`; norms count as at least eps."""
+    a, b = together("cosine_similarity", as_float(x1), as_float(x2))
+    lengths = [maximum(vector_norm(x, axis=dim), eps) for x in (a, b)]
+    return divide(sum(multiply(a, b), dim), multiply(*lengths))
 
 
 @face()

@@ -110,6 +110,53 @@ def _sum_pool(
 
 
 @face()
+def max_pool1d(
+    input: ArrayLike,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """The greatest element of each window of [N, C, L] or [C, L]."""
+    wide = expand_dims(_long("max_pool1d", input), -2)
+    windows, apart = _flat(kernel_size), _flat(stride)
+    y: Tensor = max_pool2d(wide, windows, apart, _flat(padding, 0), _flat(dilation), ceil_mode)
+    return squeeze(y, -2)
+
+
+@face()
+def avg_pool1d(
+    input: ArrayLike,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """The mean of each window of [N, C, L] or [C, L]."""
+    wide = expand_dims(_long("avg_pool1d", input), -2)
+    windows, apart = _flat(kernel_size), _flat(stride)
+    y = avg_pool2d(wide, windows, apart, _flat(padding, 0), ceil_mode, count_include_pad)
+    return squeeze(y, -2)
+
+
+def _long(what: str, input: ArrayLike) -> Tensor:
+    x = as_float(input)
+    if x.ndim not in (2, 3):
+        raise ShapeError(f"{what}: input is {x.type}; expected [N, C, L] or [C, L]")
+    return x
+
+
+def _flat(value: Any, height: int = 1) -> Any:
+    """An option of windows of one row."""
+    if value is None:
+        return None
+    several = isinstance(value, tuple | list) and len(value) == 1
+    return (height, value[0] if several else value)
+
+
+@face()
 def adaptive_avg_pool2d(input: ArrayLike, output_size: Any) -> Tensor:
     """Means over windows that divide the input into `output_size` (None keeps an extent)."""
     x = as_float(input)
