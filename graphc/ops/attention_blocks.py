@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from graphc.dtypes import DType, bool_, int64, uint32
+from graphc.dtypes import DType, bool_, int32, int64, uint32
 from graphc.loops import (
     Axis,
     Buffer,
@@ -37,6 +37,7 @@ from graphc.loops import (
     mul,
     reduce,
     select,
+    sub,
     variable,
 )
 from graphc.ops import attention_parts as parts
@@ -115,13 +116,18 @@ class Nest:
 
     # Scores
 
-    def score(self, b: Expr, h: Expr, query: Expr, key: Expr, product: Expr) -> Expr:
-        """The product of a query and a key, scaled before, with the masks on it."""
+    def score(
+        self, head: tuple[Expr, Expr], queries: Block, i: Expr, keys: Block, j: Expr, product: Expr
+    ) -> Expr:
+        """The product of query i and key j of two blocks, scaled before, with the masks on it."""
         attention = self.attention
         if attention.mask:
-            product = self._masked((b, h, query, key), product)
+            product = self._masked((*head, queries.at(i), keys.at(j)), product)
         if attention.causal:
-            product = select(call("le", key, query), product, self.const(-math.inf))
+            # Within the blocks, so that a vector of queries is compared in 32 bits.
+            distance = sub(keys.at(j), queries.first)
+            earlier = call("le", cast(distance, int32), cast(i, int32))
+            product = select(earlier, product, self.const(-math.inf))
         return product
 
     def _masked(self, at: Sequence[Expr], product: Expr) -> Expr:

@@ -136,7 +136,7 @@ class _Backward:
         j, i, e = (nest.variable(name) for name in ("j", "i", "e"))
         product = dot(e, nest.attention.width, self._key(1, keys, j, e), read(self.q, e, i))
         let, value = nest.let("s", product)
-        score = nest.score(self.b, self.h, self.queries.at(i), keys.at(j), value)
+        score = nest.score((self.b, self.h), self.queries, i, keys, j, value)
         power = call("exp_negative", call("sub", score, read(self.lse, i)))
         return parallel((j, i), p.shape, let, write(p, power, j, i))
 

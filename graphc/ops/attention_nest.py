@@ -109,7 +109,7 @@ class _Forward:
         key = nest.operand(1, self.b, self.key_head, keys.at(j), e)
         product = dot(e, nest.attention.width, key, read(self.q, e, i))
         let, value = nest.let("s", product)
-        score = nest.score(self.b, self.h, self.queries.at(i), keys.at(j), value)
+        score = nest.score((self.b, self.h), self.queries, i, keys, j, value)
         return parallel((j, i), p.shape, let, write(p, score, j, i))
 
     def _raise_top(self, p: Buffer) -> list[Statement]:
