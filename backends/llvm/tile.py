@@ -8,6 +8,7 @@ from __future__ import annotations
 from graphc.loops import Kernel
 from graphc.target import Target
 
+from .columns import sink_columns
 from .contraction import tile_contraction
 from .elementwise import vectorise
 from .transposed import tile_transposed
@@ -15,4 +16,9 @@ from .transposed import tile_transposed
 
 def tile(kernel: Kernel, target: Target) -> Kernel:
     """The kernel as this target runs it best."""
-    return tile_contraction(kernel, target) or tile_transposed(kernel, target) or vectorise(kernel)
+    return (
+        tile_contraction(kernel, target)
+        or tile_transposed(kernel, target)
+        or sink_columns(kernel)
+        or vectorise(kernel)
+    )

@@ -99,7 +99,24 @@ def pooled(n: int, o: int, p: int, padded: bool) -> str:
     return POOLED.format(n=n, o=o, p=p, h=h, best=best)
 
 
+SCATTER = """
+kernel @scatter(in b0: i32[11], in b1: f32[11,{n}], in b2: f32[3,{n}], out b3: f32[3,{n}]) {{
+  parallel j in 0..{n} {{
+    serial r in 0..3 {{
+      store b3[r, j] = b2[r, j]
+    }}
+    serial p in 0..11 {{
+      let t = cast<i64>(b0[p])
+      when 0 <= t and t < 3 {{
+        store b3[t, j] = b3[t, j] + b1[p, j]
+      }}
+    }}
+  }}
+}}
+"""
+
 CASES = {
+    **{f"scatter {n}": SCATTER.format(n=n) for n in (8, 64, 150)},
     **{
         f"pooled {n}x{o}x{p}{' padded' * padded}": pooled(n, o, p, padded)
         for n, o, p in ((2, 16, 4), (1, 37, 9), (9, 70, 3))
