@@ -12,7 +12,7 @@ from graphc.errors import ShapeError, StateError
 from graphc.frontends.tracing.holder import make_state
 from graphc.frontends.tracing.program import Traced, trace_program
 from graphc.frontends.tracing.spec import Spec
-from graphc.frontends.tracing.trees import build, flatten
+from graphc.frontends.tracing.trees import build, flatten, leaves_of
 from graphc.frontends.train.arguments import fit_array
 from graphc.ir import Graph
 from graphc.passes.base import Pipeline
@@ -41,16 +41,16 @@ class CompiledFunction:
 
     def __call__(self, *arguments: Any) -> Any:
         """Raises ShapeError or DTypeError for arguments other than those compiled for."""
-        leaves, tree = flatten(arguments)
-        if self._traced is not None and tree != self._traced.input_tree:
+        if self._traced is None:
+            outputs = self.program.run(self._fitted(arguments))
+            return outputs[0] if len(outputs) == 1 else tuple(outputs)
+        leaves = leaves_of(self._traced.input_tree, arguments)
+        if leaves is None:
             raise ShapeError(
-                f"{self.program.graph.name}: arguments are {tree}, "
+                f"{self.program.graph.name}: arguments are {flatten(arguments)[1]}, "
                 f"compiled for {self._traced.input_tree}"
             )
-        outputs = self.program.run(self._fitted(leaves))
-        if self._traced is not None:
-            return build(self._traced.output_tree, outputs)
-        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+        return build(self._traced.output_tree, self.program.run(self._fitted(leaves)))
 
     def _fitted(self, leaves: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
         graph = self.program.graph

@@ -58,6 +58,30 @@ def _collect(value: Any, leaves: list[Any]) -> Tree:
     return LEAF
 
 
+def leaves_of(tree: Tree, value: Any) -> list[Any] | None:
+    """The leaves of a value of that structure; None where it has another.
+
+    What stands in a leaf's place is a leaf, be it a list of numbers.
+
+    >>> leaves_of(Tree(tuple, (), (LEAF, LEAF)), ([1, 2], 3))
+    [[1, 2], 3]
+    """
+    if tree.kind is object:
+        return [value]
+    if type(value) is not tree.kind:
+        return None
+    if isinstance(value, dict):
+        if tuple(sorted(value, key=str)) != tree.keys:
+            return None
+        items = [value[key] for key in tree.keys]
+    else:
+        items = [] if value is None else list(value)
+    if len(items) != len(tree.parts):
+        return None
+    found = [leaves_of(part, item) for part, item in zip(tree.parts, items, strict=True)]
+    return [leaf for leaves in found for leaf in leaves or ()] if None not in found else None
+
+
 def build(tree: Tree, leaves: Sequence[Any]) -> Any:
     """The nested value of a structure and its leaves; the inverse of `flatten`."""
     return _build(tree, iter(leaves))

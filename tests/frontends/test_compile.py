@@ -24,6 +24,13 @@ def test_nested_values_go_in_and_out() -> None:
         double({"x": ONES, "z": ONES})
 
 
+def test_lists_of_numbers_stand_for_arrays() -> None:
+    pair = graphc.compile(lambda d, x: d["a"] + x, {"a": PAIR}, PAIR, backend="interpreter")
+    assert pair({"a": [1.0, 2.0]}, (3.0, 4.0)).tolist() == [4.0, 6.0]
+    with pytest.raises(ShapeError, match=r"arguments are \(\{'a': \*\},\), compiled for"):
+        pair({"a": ONES})
+
+
 def test_arguments_are_checked() -> None:
     double = graphc.compile(lambda x: x + x, PAIR, backend="interpreter")
     assert double(np.array([1.0, 2.0])).dtype == np.float32
