@@ -70,12 +70,13 @@ def leaves_of(tree: Tree, value: Any) -> list[Any] | None:
         return [value]
     if type(value) is not tree.kind:
         return None
+    items: list[Any] = []
     if isinstance(value, dict):
         if tuple(sorted(value, key=str)) != tree.keys:
             return None
         items = [value[key] for key in tree.keys]
-    else:
-        items = [] if value is None else list(value)
+    elif isinstance(value, list | tuple):
+        items = list(value)
     if len(items) != len(tree.parts):
         return None
     found = [leaves_of(part, item) for part, item in zip(tree.parts, items, strict=True)]
