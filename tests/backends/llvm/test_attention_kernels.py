@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,8 @@ import pytest
 
 from graphc import target
 from graphc.backends.llvm.attention import tile_local_blocks
+from graphc.backends.llvm.engine import ALLOWED_SYMBOLS, module_text, object_code
+from graphc.backends.llvm.statements import emit_kernel
 from graphc.loops import Kernel
 from graphc.loops.evaluate import run_kernel
 from graphc.loops.verify import verify_kernel
@@ -37,6 +41,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "a mask": ((1, 2, 1, (40, 70), (8, 8)), {"mask": (1, 2, 40, 70)}),
     "a bias": ((1, 2, 1, (40, 70), (8, 8)), {"mask": (1, 2, 40, 70), "additive": True}),
     "dropout": ((1, 2, 1, (40, 70), (8, 8)), {"dropout": 0.3, "causal": True}),
+    "wide heads": ((1, 1, 1, (70, 66), (700, 800)), {}),
 }
 
 
@@ -91,3 +96,16 @@ def test_products_become_register_tiles() -> None:
     assert tiled.count("contract tile[") == 4  # of six rows and of five, in two products
     assert "local tile: register f32[6,64]" in tiled
     assert "reduce dot" not in tiled
+
+
+@pytest.mark.parametrize("where", target.NAMED.values(), ids=lambda t: t.name)
+@pytest.mark.parametrize("op", ["attention", "attention_grad"])
+def test_code_for_other_machines_calls_nothing(op: str, where: Any, tmp_path: Path) -> None:
+    chosen = sample(*CASES["dropout"], np.float32)
+    chosen = with_gradient(chosen) if op == "attention_grad" else chosen
+    tiled = tile_local_blocks(kernel_and_arrays(op, chosen)[0], where)
+    assert tiled is not None
+    path = tmp_path / "code.o"
+    path.write_bytes(object_code(module_text([emit_kernel(tiled, "k", where)]), where))
+    listed = subprocess.run(["nm", "-u", path], capture_output=True, text=True, check=True)
+    assert {line.split()[-1] for line in listed.stdout.splitlines()} <= ALLOWED_SYMBOLS
