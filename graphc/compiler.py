@@ -12,6 +12,7 @@ from graphc.errors import MemoryBudgetError
 from graphc.ir import Graph, Remark
 from graphc.loops import Schedule
 from graphc.lowering.lower import lower
+from graphc.lowering.sharing import share_streams
 from graphc.passes.base import Pipeline
 from graphc.passes.faults import checks_of
 from graphc.passes.pipelines import DEFAULT
@@ -79,8 +80,13 @@ class _Compilation:
     def stages(self) -> Mapping[str, Graph]:
         return run_stages(self.graph, self.passes)
 
+    @cached_property
+    def lowered(self) -> tuple[Schedule, Mapping[str, Array]]:
+        """The schedule, and the constants that it has beside the graph's."""
+        return share_streams(lower(self.stages["fused"], self.orders))
+
     def schedule(self) -> Schedule:
-        return lower(self.stages["fused"], self.orders)
+        return self.lowered[0]
 
     def result(self) -> Compiled:
         """From the cache, or made and kept there."""
@@ -92,8 +98,8 @@ class _Compilation:
         return compiled
 
     def run(self) -> Compiled:
-        fused = self.stages["fused"]
-        return build(self.schedule(), fused.constants, self.backend, checks_of(fused))
+        fused, (schedule, added) = self.stages["fused"], self.lowered
+        return build(schedule, {**fused.constants, **added}, self.backend, checks_of(fused))
 
 
 def build(

@@ -21,7 +21,7 @@ from graphc.target import Target
 from . import assembler
 from .engine import generate
 
-_MODULES_EACH = 20  # it takes so many to pay for starting a helper: about 0.1 s
+_MODULES_EACH = 30  # it takes so many to pay for starting a helper: about 0.2 s
 
 Line = SimpleQueue["tuple[int, str] | None"]
 

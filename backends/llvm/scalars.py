@@ -7,6 +7,7 @@ target lacks is spelled out here: without fma a product and a sum round twice.
 from __future__ import annotations
 
 import struct
+from functools import cache
 
 from graphc.dtypes import DType
 from graphc.errors import CompileError
@@ -55,6 +56,18 @@ def _signed(value: int, bits: int) -> int:
     return value - (1 << bits) if bits > 8 and value >> (bits - 1) else value
 
 
+@cache
+def _tables(given: DType) -> list[tuple[dict[str, str], str]]:
+    """What has a word of its own in LLVM, and what stands before that word."""
+    if given.is_float:
+        return [(_FLOAT_BINARY, ""), (_FLOAT_RELATION, "fcmp "), (_FLOAT_UNARY, "call")]
+    signed = "s" if given.is_signed else "u"
+    relations = {
+        op: word if op in ("eq", "ne") else signed + word for op, word in _RELATION.items()
+    }
+    return [(_INTEGER_BINARY, ""), (_BITS, ""), (relations, "icmp ")]
+
+
 class Scalars:
     """The operations of the loop language, written into a function for a target."""
 
@@ -68,19 +81,10 @@ class Scalars:
         if rule is not None:
             result: Val = rule(args, given, dtype)
             return result
-        for table, prefix in self._tables(given):
+        for table, prefix in _tables(given):
             if op in table:
                 return self._write(table[op], prefix, args)
         raise CompileError(f"no LLVM form of operation {op!r} on {given}")
-
-    def _tables(self, given: DType) -> list[tuple[dict[str, str], str]]:
-        if given.is_float:
-            return [(_FLOAT_BINARY, ""), (_FLOAT_RELATION, "fcmp "), (_FLOAT_UNARY, "call")]
-        signed = "s" if given.is_signed else "u"
-        relations = {
-            op: word if op in ("eq", "ne") else signed + word for op, word in _RELATION.items()
-        }
-        return [(_INTEGER_BINARY, ""), (_BITS, ""), (relations, "icmp ")]
 
     def _write(self, word: str, prefix: str, args: list[Val]) -> Val:
         first = args[0]

@@ -22,7 +22,7 @@ def text(number: int) -> str:
     return f"define i64 @f{number}(i64 %x) {{\n  %y = add i64 %x, {number}\n  ret i64 %y\n}}\n"
 
 
-TEXTS = [text(number) for number in range(50)]
+TEXTS = [text(number) for number in range(70)]
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def test_objects_do_not_depend_on_helpers(
     monkeypatch.setenv("GRAPHC_HELPERS", count)
     objects = generate_all(iter(TEXTS), len(TEXTS), HOST)
     assert objects == [generate(text, HOST) for text in TEXTS]
-    assert Library(objects, HOST).address("f49")
+    assert Library(objects, HOST).address("f69")
     assert len(started) == int(count)
     assert all(process.returncode is not None for process in started)
 
