@@ -68,5 +68,6 @@ DEFINITIONS = (
     sources,
     views,
 )
+OWN = frozenset(table())  # what graphc itself defines; others may add to the table later
 
-__all__ = ["DEFINITIONS", "Builder", "Op", "get", "make_node", "table"]
+__all__ = ["DEFINITIONS", "OWN", "Builder", "Op", "get", "make_node", "table"]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import graphc
-from graphc import settings
+from graphc import ops, settings
 from graphc.ir import Graph
 from graphc.loops import Schedule
 from graphc.passes.base import Pipeline
@@ -40,7 +40,8 @@ _FOLDERS = ("ir", "loops", "ops", "passes", "lowering", "planning", "runtime")
 class KeptProgram:
     """The place of a program in the cache. `identity` is the backend's; None keeps nothing.
 
-    Passes from elsewhere, whose sources the key does not hold, make programs that are not kept.
+    Programs with passes or operators from elsewhere, whose sources the key does not hold, are not
+    kept.
     """
 
     def __init__(
@@ -52,8 +53,8 @@ class KeptProgram:
     ) -> None:
         self.graph, self.lines = graph, Lines(graph)
         self.key: str | None = None
-        ours = all(type(step).__module__.startswith("graphc.") for step in passes)
-        if identity is not None and ours and settings.cache_folder() is not None:
+        known = _are_ours(passes) and _has_our_operators(graph)
+        if identity is not None and known and settings.cache_folder() is not None:
             parts = (
                 graph.structural_hash,
                 self.lines.pattern,
@@ -82,6 +83,16 @@ class KeptProgram:
             return
         PROGRAMS.write(self.key, to_bytes(compiled, self.lines, self.graph.constants))
         trim(KINDS, settings.cache_bytes())
+
+
+def _are_ours(passes: Pipeline) -> bool:
+    return all(type(step).__module__.startswith("graphc.") for step in passes)
+
+
+def _has_our_operators(graph: Graph) -> bool:
+    return all(
+        node.op in ops.OWN and all(map(_has_our_operators, node.regions)) for node in graph.nodes
+    )
 
 
 def versions() -> str:

@@ -283,6 +283,16 @@ def test_programs_of_passes_from_elsewhere_are_not_kept(compiles: list[str]) -> 
     assert PROGRAMS.entries() == []
 
 
+def test_programs_with_operators_from_elsewhere_are_not_kept(
+    compiles: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphc.ops, "OWN", graphc.ops.OWN - {"tanh"})
+    for _ in range(2):
+        compiler.compile_graph(trace())
+        compiler.compile_graph(trace(fn=lambda x: x + x))
+    assert compiles == ["square", "lambda", "square"]
+
+
 def test_the_interpreter_keeps_nothing(compiles: list[str]) -> None:
     for _ in range(2):
         compiler.compile_graph(trace(), backend="interpreter")
