@@ -34,38 +34,46 @@ class Batched:
 class Batch:
     """Writes the nodes of a body, for all iterations at once, to a builder.
 
-    known      what is there already, by the body's values
-    producers  the body's nodes
-    varying    the body's values that differ by iteration
+    known     what is there already, by the body's values
+    nodes     the body's
+    varying   the body's values that differ by iteration
     """
 
     def __init__(
-        self,
-        builder: Builder,
-        length: int,
-        producers: Mapping[Value, Node],
-        varying: Container[Value],
+        self, builder: Builder, length: int, nodes: Sequence[Node], varying: Container[Value]
     ) -> None:
         self.builder = builder
         self.length = length
-        self.producers = producers
+        self.nodes = nodes
+        self.producers = {value: node for node in nodes for value in node.results}
         self.varying = varying
         self.known: dict[Value, Batched] = {}
 
     def can(self, value: Value) -> bool:
         """Whether the value follows from what is known by nodes that have a rule."""
-        if value in self.known:
-            return True
-        node = self.producers.get(value)
-        if node is None or not has_rule(node, self.varying):
-            return False
-        return all(map(self.can, node.operands))
+        missing = self._missing(value)
+        made = {*self.known, *(result for node in missing for result in node.results)}
+        return value in made and all(
+            has_rule(node, self.varying) and made.issuperset(node.operands) for node in missing
+        )
 
     def of(self, value: Value) -> Batched:
         """The value for all iterations; what it needs is written too."""
-        if value not in self.known:
-            self._write(self.producers[value])
+        for node in self._missing(value):
+            self._write(node)
         return self.known[value]
+
+    def _missing(self, value: Value) -> list[Node]:
+        """The nodes between what is known and the value, in the order of the body."""
+        if value in self.known:
+            return []
+        needed = {value}
+        found: list[Node] = []
+        for node in reversed(self.nodes):
+            if not needed.isdisjoint(node.results):
+                found.append(node)
+                needed.update(v for v in node.operands if v not in self.known)
+        return found[::-1]
 
     def stack(self, value: Value) -> Value:
         """The value as a stack [T, …], repeated if it does not vary."""
@@ -77,7 +85,7 @@ class Batch:
         return self.builder.broadcast(item.value, (self.length, *item.value.shape))
 
     def _write(self, node: Node) -> None:
-        operands = [self.of(value) for value in node.operands]
+        operands = [self.known[value] for value in node.operands]
         self.builder.source = node.source
         if any(item.varies for item in operands):
             rule = _RULES.get(node.op, _elementwise)

@@ -87,17 +87,21 @@ def _is_better_again(
     """Whether what the node reads takes no more memory than its results, and little time."""
     if not _is_light(node):
         return False
-    missing = {value for value in node.operands if not _is_free(value, at_hand, producers)}
+    free = dict.fromkeys(at_hand, True)
+    missing = {value for value in node.operands if not _is_free(value, free, producers)}
     return sum(value.type.nbytes for value in missing) <= sum(v.type.nbytes for v in wanted)
 
 
-def _is_free(value: Value, at_hand: set[Value], producers: Mapping[Value, Node]) -> bool:
-    if value in at_hand:
-        return True
-    node = producers.get(value)
-    if node is None or not _is_light(node):
-        return False
-    return all(_is_free(operand, at_hand, producers) for operand in node.operands)
+def _is_free(value: Value, free: dict[Value, bool], producers: Mapping[Value, Node]) -> bool:
+    """Whether light nodes make the value from what is `free`, where answers are remembered."""
+    if value not in free:
+        node = producers.get(value)
+        free[value] = (
+            node is not None
+            and _is_light(node)
+            and all(_is_free(operand, free, producers) for operand in node.operands)
+        )
+    return free[value]
 
 
 def _is_light(node: Node) -> bool:

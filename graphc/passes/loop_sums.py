@@ -21,7 +21,7 @@ _THROUGH = ("transpose", "reshape")  # the total of a view is the view of the to
 class Sum:
     """A carry that is its start plus the terms of all iterations.
 
-    chain   the additions, the last one first
+    chain   the additions, the first one first
     roots   the products and sums that the terms are, seen through views
     """
 
@@ -38,45 +38,28 @@ def find_sums(body: Graph, carries: Sequence[Value], is_root: Callable[[Node], b
 
 
 def _sum_of(body: Graph, carry: Value, output: Value) -> Sum | None:
-    """Follow additions from the new value back to the old one, each read once."""
+    """Follow additions from the old value to the new one; each value between is read once."""
     terms: list[Value] = []
     chain: list[Node] = []
-    value = output
-    while value is not carry:
-        node = body.producers.get(value)
-        if node is None or node.op != "add" or not _is_read_once(body, value, output):
+    value = carry
+    while value is not output:
+        readers = body.users.get(value, ())
+        if len(readers) != 1 or readers[0].op != "add" or value in body.outputs:
             return None
-        onward = [v for v in node.operands if _leads_to(body, v, carry)]
-        if len(onward) != 1 or not value.dtype.is_float:
+        (node,) = readers
+        others = [v for v in node.operands if v is not value]
+        if len(others) != 1:
             return None
-        (value,) = onward
-        terms += [v for v in node.operands if v is not value]
+        terms += others
         chain.append(node)
+        value = node.result
+    given = sum(v is output for v in body.outputs)
     roots = [_root(body, term) for term in terms]
-    if not chain or None in roots or not _is_read_once(body, carry, output):
+    if not chain or None in roots or given != 1 or output in body.users:
+        return None
+    if not carry.dtype.is_float:
         return None
     return Sum(carry, tuple(terms), tuple(chain), tuple(node for node in roots if node))
-
-
-def _is_read_once(body: Graph, value: Value, output: Value) -> bool:
-    """Read by one node, or by none and given out once."""
-    given = sum(v is value for v in body.outputs)
-    readers = body.users.get(value, ())
-    if value is output:
-        return given == 1 and not readers
-    return not given and len(readers) == 1
-
-
-def _leads_to(body: Graph, value: Value, carry: Value) -> bool:
-    while value is not carry:
-        node = body.producers.get(value)
-        if node is None or node.op != "add":
-            return False
-        if carry in node.operands:
-            return True
-        inner = [v for v in node.operands if _leads_to(body, v, carry)]
-        return bool(inner)
-    return True
 
 
 def _root(body: Graph, term: Value) -> Node | None:

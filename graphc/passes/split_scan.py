@@ -123,8 +123,8 @@ class _Split:
         self.slices = self.body.inputs[first:]
         self.carried = self._reached(self.carries)
         self.varying = self._reached((*self.carries, *self.slices))
-        length, producers = self.loop.length, self.body.producers
-        self.batch = Batch(self.builder, length, producers, self.varying)
+        length, nodes = self.loop.length, self.body.nodes
+        self.batch = Batch(self.builder, length, nodes, self.varying)
         for formal, operand in zip(self.consts, node.operands[:consts], strict=True):
             self.batch.known[formal] = Batched(operand, varies=False)
         for formal, operand in zip(self.slices, node.operands[first:], strict=True):
@@ -319,9 +319,9 @@ class _Split:
 
     def _sum(self, s: Sum, start: Value) -> Value:
         """The start, left out where it is zero, and the terms' totals."""
-        totals = [total_of(self.batch, term) for term in reversed(s.terms)]
+        totals = [total_of(self.batch, term) for term in s.terms]
         total = totals.pop(0) if is_zero(start, self.outer) else start
-        self.builder.source = s.chain[0].source
+        self.builder.source = s.chain[-1].source
         for term in totals:
             total = self.builder.add(total, term)
         return total

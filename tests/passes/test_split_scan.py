@@ -209,3 +209,32 @@ def test_remarks_say_what_moved_and_what_stays() -> None:
     texts = [r.text for r in train("GRU", 6).program.stage("optimized").remarks]
     assert "matmul moved after the loop: its 6 are one product" in texts
     assert "matmul stays in the loop: a carry needs it" in texts
+
+
+def test_long_chains_of_shared_values_take_no_time() -> None:
+    """x <- x * x in a body, sixty times: what follows from what is looked at once."""
+
+    def loss(w: Any, xs: Any, h: Any) -> Any:
+        def body(h: Any, x: Any) -> Any:
+            for _ in range(60):
+                x = x * x
+            return F.tanh(x @ w + h), None
+
+        return F.sum(F.scan(body, h, xs)[0])
+
+    specs = [graphc.Spec(shape, "float64") for shape in ((2, 2), (3, 2, 2), (2, 2))]
+    program = graphc.compile(graphc.grad(loss, argnums=(0, 1, 2)), *specs)
+    assert [g.shape for g in program(np.eye(2), np.zeros((3, 2, 2)), np.ones((2, 2)))] == [
+        (2, 2),
+        (3, 2, 2),
+        (2, 2),
+    ]
+
+
+def test_a_carry_that_doubles_is_no_sum() -> None:
+    def f(h: Any, w: Any, xs: Any) -> Any:
+        return F.scan(lambda h, x: (h + h, x @ w), h, xs)
+
+    shapes = (2, 2), (2, 2), (3, 2, 2)
+    graph = graphc.trace(f, *[graphc.Spec(shape) for shape in shapes])
+    assert_same_results(graph)
