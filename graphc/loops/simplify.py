@@ -107,6 +107,8 @@ class _Simplifier:
                 return self._reduce(expr)
             case Item(reduce, position, dtype):
                 inner = self.expr(reduce)
+                if inner is reduce:
+                    return expr
                 return Item(inner, position, dtype) if isinstance(inner, Reduce) else inner
             case Call(dtype=dtype) if dtype == int64:
                 return self._index(expr)
@@ -129,7 +131,9 @@ class _Simplifier:
         where = inner.condition(reduce.where)
         if where == Literal(True, bool_):
             where = None
-        return Reduce(reduce.combine, axes, body, reduce.dtype, where, reduce.lanes)
+        plain = Reduce(reduce.combine, axes, body, reduce.dtype, where, reduce.lanes)
+        # The same object where nothing changed: the items of one fold are known by it.
+        return reduce if plain == reduce else plain
 
 
 def always_holds(condition: Expr, ranges: Ranges) -> bool:

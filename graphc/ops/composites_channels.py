@@ -19,6 +19,7 @@ from graphc.ops.define import Sample, define
 from graphc.ops.normalisation import (
     PARAMETERS,
     Cotangents,
+    Standardised,
     affine,
     affine_vjp,
     all_but_channels,
@@ -50,16 +51,16 @@ def group_norm_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Typ
     return (types[0],)
 
 
-def _grouped(x: Value, groups: int) -> tuple[int, ...]:
-    """[N, groups, elements of a group]."""
-    inside = math.prod(x.shape[1:]) // groups
-    return (x.shape[0], groups, inside)
+def _grouped(b: Builder, x: Value, groups: int) -> tuple[Value, tuple[int, ...]]:
+    """x as [N, groups, C / groups, ...] and the axes of a group; memory of any order shows it."""
+    grouped = b.reshape(x, (x.shape[0], groups, x.shape[1] // groups, *x.shape[2:]))
+    return grouped, tuple(range(2, grouped.type.rank))
 
 
 def group_norm_decompose(b: Builder, node: Node) -> Sequence[Value]:
     x, *parameters = node.operands
-    grouped = b.reshape(x, _grouped(x, node.attrs["groups"]))
-    norm = standardise(b, grouped, (2,), node.attrs["eps"])
+    grouped, inside = _grouped(b, x, node.attrs["groups"])
+    norm = standardise(b, grouped, inside, node.attrs["eps"])
     xhat = b.reshape(b.mul(norm.centred, norm.rstd), x.shape)
     return (affine(b, xhat, parameters, all_but_channels(x)),)
 
@@ -69,8 +70,8 @@ def group_norm_vjp(b: Builder, node: Node, cotangents: Cotangents) -> Cotangents
     if dy is None:
         return (None,) * len(node.operands)
     x, *parameters = node.operands
-    grouped = b.reshape(x, _grouped(x, node.attrs["groups"]))
-    norm = standardise(b, grouped, (2,), node.attrs["eps"])
+    grouped, inside = _grouped(b, x, node.attrs["groups"])
+    norm = standardise(b, grouped, inside, node.attrs["eps"])
     xhat = b.mul(norm.centred, norm.rstd)
     whole = b.reshape(xhat, x.shape)
     dxhat, gradients = affine_vjp(b, whole, parameters, all_but_channels(x), dy)
@@ -109,6 +110,9 @@ define(
 )
 
 
+# Fewer elements of an image's channel have their statistics taken with all others.
+_LEAST_ELEMENTS = 8
+
 # batch_norm, training: statistics of the batch are results, for the running ones
 
 
@@ -124,30 +128,75 @@ def batch_norm_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Typ
 def batch_norm_decompose(b: Builder, node: Node) -> Sequence[Value]:
     x, *parameters = node.operands
     others = all_but_channels(x)
-    norm = standardise(b, x, others, node.attrs["eps"])
+    norm = _standardised_batch(b, x, node.attrs["eps"])
     y = affine(b, b.mul(norm.centred, norm.rstd), parameters, others)
     return y, norm.mean, norm.variance
 
 
+def _standardised_batch(b: Builder, x: Value, eps: float) -> Standardised:
+    """Mean and variance of each channel from those of each image, while it is in cache.
+
+    With means m_n and sums of squared distances q_n of N images of k elements, m = mean(m_n) and
+    N k variance = sum(q_n) + k sum((m_n - m)^2): Chan, Golub and LeVeque, 1979.
+    """
+    others, inside = all_but_channels(x), tuple(range(2, x.type.rank))
+    images, elements = x.shape[0], math.prod(x.shape[2:])
+    if elements < _LEAST_ELEMENTS or images < 2:
+        return standardise(b, x, others, eps)
+    own = b.mean(x, inside)
+    apart = b.sub(x, b.expand(own, inside, x.shape))
+    squares = b.sum(b.mul(apart, apart), inside)
+    own, squares = (b.transpose(value, (1, 0)) for value in (own, squares))  # [C, N]: by rows
+    mean, within = b.mean(own, (1,)), b.sum(squares, (1,))
+    offset = b.sub(own, b.expand(mean, (1,), own.shape))
+    between = b.scale(b.sum(b.mul(offset, offset), (1,)), elements)
+    variance = _shared(b, b.add(within, between), images * elements)
+    centred = b.sub(x, b.expand(mean, others, x.shape))
+    return Standardised(mean, variance, centred, rstd_of(b, variance, others, x, eps), others)
+
+
 def batch_norm_vjp(b: Builder, node: Node, cotangents: Cotangents) -> Cotangents:
-    """From y as above; the mean adds dmean / n, the variance dvariance 2 (x - mean) / n."""
+    """From y as in `_standardised_batch_vjp`; the mean adds dmean / n, the variance
+    dvariance 2 (x - mean) / n."""
     x, *parameters = node.operands
     others = all_but_channels(x)
-    norm = standardise(b, x, others, node.attrs["eps"])
+    norm = _standardised_batch(b, x, node.attrs["eps"])
     dy, dmean, dvariance = cotangents
     gradients: list[Value | None] = [None] * len(parameters)
     parts: list[Value] = []
-    if dy is not None:
-        xhat = b.mul(norm.centred, norm.rstd)
-        dxhat, gradients = affine_vjp(b, xhat, parameters, others, dy)
-        parts.append(standardise_vjp(b, norm, xhat, dxhat))
     count = math.prod(x.shape[axis] for axis in others)
+    if dy is not None:
+        rstd = b.op("rsqrt", b.shift(norm.variance, node.attrs["eps"]))
+        dx, gradients = _standardised_batch_vjp(b, norm, rstd, parameters, dy)
+        parts.append(dx)
     if dmean is not None:
         parts.append(b.expand(_shared(b, dmean, count), others, x.shape))
     if dvariance is not None:
         slope = b.expand(_shared(b, b.scale(dvariance, 2.0), count), others, x.shape)
         parts.append(b.mul(norm.centred, slope))
     return (_total(b, parts), *gradients)
+
+
+def _standardised_batch_vjp(
+    b: Builder, norm: Standardised, rstd: Value, parameters: Sequence[Value], dy: Value
+) -> tuple[Value, list[Value | None]]:
+    """(dx, gradients of weight and bias), all from two sums over dy: weight and rstd [C] are
+    constant within a channel, so that with c = x - mean and n elements
+
+        dx = weight rstd (dy - sum(dy) / n - c rstd^2 sum(dy c) / n)
+        dweight = rstd sum(dy c),  dbias = sum(dy)
+    """
+    others = norm.axes
+    count = math.prod(dy.shape[axis] for axis in others)
+    total, along = b.sum(dy, others), b.sum(b.mul(dy, norm.centred), others)
+    scale = b.mul(rstd, parameters[0]) if parameters else rstd
+    slope = _shared(b, b.mul(b.mul(rstd, rstd), along), count)
+    offset, slope, scale = (
+        b.expand(value, others, dy.shape) for value in (_shared(b, total, count), slope, scale)
+    )
+    dx = b.mul(scale, b.sub(b.sub(dy, offset), b.mul(norm.centred, slope)))
+    gradients: list[Value | None] = [b.mul(rstd, along), total]
+    return dx, gradients[: len(parameters)]
 
 
 def _shared(b: Builder, x: Value, count: int) -> Value:
@@ -173,7 +222,7 @@ def batch_norm_meaning(
 
 def batch_norm_samples() -> Sequence[Sample]:
     found = []
-    for shape in ((4, 3), (2, 3, 4), (2, 2, 3, 2), (1, 2, 5)):
+    for shape in ((4, 3), (2, 3, 4), (2, 2, 3, 2), (1, 2, 5), (3, 2, 4, 3)):
         channels = (shape[1],)
         operands = real(shape, seed=1), real(channels, seed=2), real(channels, seed=3)
         for kind, count in PARAMETERS.items():

@@ -223,8 +223,8 @@ def _lower_max_pool(ctx: LoweringContext, at: tuple[Expr, ...]) -> tuple[Expr, E
     axes = (Axis(kh.name, pool.high.kernel), Axis(kw.name, pool.wide.kernel))
     x = ctx.operand(0, (n, c, pool.high.source(oh, kh), pool.wide.source(ow, kw)))
     where = alltrue(pool.high.inside(oh, kh), pool.wide.inside(ow, kw))
-    best = reduce("argmax", axes, x, pool.tap(kh, kw), where=where)
-    return Item(best, 0, x.dtype), cast(Item(best, 1, int64), pool.position_type)
+    best = reduce("argmax", axes, x, cast(pool.tap(kh, kw), int32), where=where)
+    return Item(best, 0, x.dtype), cast(Item(best, 1, int32), pool.position_type)
 
 
 def _lower_max_pool_grad(ctx: LoweringContext, at: tuple[Expr, ...]) -> Expr:

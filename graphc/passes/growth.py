@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal
 
 from graphc.passes.ancestry import Ancestry, mask_of
-from graphc.passes.fusion_facts import Facts, is_cheap
+from graphc.passes.fusion_facts import Facts, folded_axes, is_cheap
 from graphc.passes.routes import Route, routes_from
 from graphc.passes.rows import Rows, find_row_path, rows_of
 
@@ -29,6 +30,14 @@ MOST_NODES = 96
 
 class Refused(Exception):
     """Why a candidate does not join; the text follows the candidate's name in a remark."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The shape of the elements that a group goes over, and which dimensions it folds."""
+
+    shape: tuple[int, ...]
+    axes: tuple[int, ...] = ()
 
 
 class Growth:
@@ -120,6 +129,7 @@ class Growth:
             return
         role = self._role(candidate, routes)
         if role == "inner" and self.rows is not None and not self._is_read_inside_only(candidate):
+            self._expect_whole_row(candidate)
             self._expect_no_other_product(candidate)
             self._expect_no_cycle({candidate})
             self._become_row(self.rows)
@@ -183,6 +193,8 @@ class Growth:
         path = find_row_path(self.facts, candidate, full, self.free)
         if path is None or (self.rows is not None and path.rows != self.rows):
             return False
+        if not path.rows.is_whole and self._full_shape_is_stored(path.rows):
+            return False
         new = set(path.nodes) - self.roles.keys()
         if any((p in self.facts.updating) != (self.root in self.facts.updating) for p in new):
             return False
@@ -193,6 +205,14 @@ class Growth:
         for position in sorted(new, reverse=True):
             self._add(position, "result")
         return True
+
+    def _full_shape_is_stored(self, rows: Rows) -> bool:
+        """Whether something outside reads a node of the rows' shape."""
+        return any(
+            self.facts.nodes[position].results[0].shape == rows.full
+            and (position == self.root or not self._is_read_inside_only(position))
+            for position in self.roles
+        )
 
     def _full_shape(self) -> tuple[int, ...] | None:
         """The shape whose rows this group could work on."""
@@ -251,8 +271,15 @@ class Growth:
             return
         if role != "result":
             raise Refused("it is read elsewhere too, and has not the results' shape")
+        self._expect_whole_row(candidate)
         self._expect_no_other_product(candidate)
         self._expect_no_cycle({candidate})
+
+    def _expect_whole_row(self, candidate: int) -> None:
+        rows = self.rows
+        shape = self.facts.nodes[candidate].results[0].shape
+        if rows is not None and not rows.is_whole and shape == rows.full:
+            raise Refused("it is read elsewhere too, and its rows do not lie together in memory")
 
     def _expect_no_other_product(self, candidate: int) -> None:
         """What is stored anyway is best stored by the product that it follows."""
@@ -289,13 +316,17 @@ class Growth:
     # Joining what was made with others; see siblings.py
 
     @property
-    def is_sweep(self) -> bool:
-        """Whether the group computes element by element over one shape."""
-        return self.main is None and not self.is_row
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.facts.nodes[self.root].results[0].shape
+    def sweep(self) -> Sweep | None:
+        """What elements the group goes over; None: it follows a product, or goes row by row."""
+        shape = self.facts.nodes[self.root].results[0].shape
+        if self.is_row:
+            return None
+        if self.main is None:
+            return Sweep(shape)
+        if self.facts.kinds[self.main] != "reduction":
+            return None
+        main = self.facts.nodes[self.main]
+        return Sweep(main.operands[0].shape, folded_axes(main))
 
     def absorb(self, other: Growth) -> None:
         """Take over the nodes of another group over the same elements."""
@@ -311,6 +342,9 @@ class Growth:
 
     # What was made
 
+    def _folds(self) -> int:
+        return sum(self.facts.kinds[position] == "reduction" for position in self.roles)
+
     def describe(self) -> str:
         """The reason of the group, for its remark and its launch."""
         root = self.facts.nodes[self.root].results[0].type
@@ -320,6 +354,8 @@ class Growth:
         if self.main is None:
             return f"elementwise over {root}: nothing in between is stored"
         main = self.facts.nodes[self.main].op
+        if self._folds() > 1:
+            return f"{self._folds()} folds over the same elements, which are read once for all"
         if self.main == self.root:
             return f"{main} over what it folds, computed on the way"
         inner = any(role == "inner" for role in self.roles.values())

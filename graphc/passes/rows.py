@@ -22,10 +22,16 @@ _SMALL_ELEMENTS = 4096
 
 @dataclass(frozen=True)
 class Rows:
-    """full: the shape of the elementwise nodes; kept: how many leading dimensions count rows."""
+    """Elementwise nodes of one shape and what reductions leave of it.
+
+    full      the shape of the elementwise nodes
+    kept      how many leading dimensions count rows
+    is_whole  a row lies together in memory; else nothing of the full shape may be stored by rows
+    """
 
     full: tuple[int, ...]
     kept: int
+    is_whole: bool = True
 
     def is_reduced(self, shape: tuple[int, ...]) -> bool:
         """Whether the shape has one element a row."""
@@ -38,17 +44,15 @@ class Rows:
 
 
 def rows_of(facts: Facts, reduction: int) -> Rows | None:
-    """The rows that a reduction folds; None: it folds other dimensions, there are too few rows,
-    or they do not lie together in memory."""
+    """The rows that a reduction folds; None: it folds other dimensions, or there are too few."""
     node = facts.nodes[reduction]
-    if node.operands[0] in facts.images and len(folded_axes(node)) < 3:
-        return None
+    is_whole = node.operands[0] not in facts.images or len(folded_axes(node)) == 3
     full = node.operands[0].shape
     kept = len(full) - len(folded_axes(node))
     if folded_axes(node) != tuple(range(kept, len(full))):
         return None
     enough = math.prod(full[:kept]) >= _LEAST_ROWS or math.prod(full) <= _SMALL_ELEMENTS
-    return Rows(full, kept) if enough else None
+    return Rows(full, kept, is_whole) if enough else None
 
 
 @dataclass(frozen=True)
