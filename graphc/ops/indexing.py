@@ -1,4 +1,7 @@
-"""Reading and adding at indices known only at run time.
+"""Reading and adding slices at indices known only at run time.
+
+gather(x, i)[..., p, ...] = x[..., i[p], ...] along one axis; scatter_add(x, i, u) adds u[p] to the
+slice i[p]. Single elements are in indexing_elements.py, which shares what is public here.
 
 An index outside 0 ... n-1 never traps: a read gives 0 and an addition is dropped; `fault` says so
 to the program. Additions at one place happen in increasing order of their positions, so that the
@@ -39,17 +42,17 @@ from graphc.ops.samples import NumpyArray, real, whole
 # Typing rules
 
 
-def _expect_indices(op: str, indices: TensorType) -> None:
+def expect_indices(op: str, indices: TensorType) -> None:
     if not indices.dtype.is_integer:
         raise DTypeError(f"{op}: indices are {indices}, expected an integer type")
 
 
-def _expect_axis(op: str, x: TensorType, axis: int) -> None:
+def expect_axis(op: str, x: TensorType, axis: int) -> None:
     if not 0 <= axis < x.rank:
         raise ShapeError(f"{op}: axis {axis} of {x}, expected 0 to {x.rank - 1}")
 
 
-def _expect_updates(op: str, x: TensorType, updates: TensorType, shape: tuple[int, ...]) -> None:
+def expect_updates(op: str, x: TensorType, updates: TensorType, shape: tuple[int, ...]) -> None:
     if updates.dtype != x.dtype or x.dtype.kind == "bool":
         raise DTypeError(f"{op}: updates are {updates}, {x} takes numbers of its own type")
     if updates.shape != shape:
@@ -61,8 +64,8 @@ def _infer_gather(
 ) -> Sequence[TensorType]:
     expect_count("gather", types, 2)
     x, indices = types
-    _expect_indices("gather", indices)
-    _expect_axis("gather", x, attrs["axis"])
+    expect_indices("gather", indices)
+    expect_axis("gather", x, attrs["axis"])
     return (TensorType(_gathered(x.shape, indices.shape, attrs["axis"]), x.dtype),)
 
 
@@ -75,41 +78,9 @@ def _infer_scatter_add(
 ) -> Sequence[TensorType]:
     expect_count("scatter_add", types, 3)
     x, indices, updates = types
-    _expect_indices("scatter_add", indices)
-    _expect_axis("scatter_add", x, attrs["axis"])
-    _expect_updates("scatter_add", x, updates, _gathered(x.shape, indices.shape, attrs["axis"]))
-    return (x,)
-
-
-def _expect_elements(op: str, x: TensorType, indices: TensorType, axis: int) -> None:
-    """The index tensor has x's shape, but for the extent of `axis`."""
-    _expect_indices(op, indices)
-    _expect_axis(op, x, axis)
-    expected = [*x.shape]
-    if indices.rank == x.rank:
-        expected[axis] = indices.shape[axis]
-    if list(indices.shape) != expected:
-        raise ShapeError(
-            f"{op}: indices are {indices}, expected the shape of {x} except for axis {axis}"
-        )
-
-
-def _infer_gather_elements(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
-    expect_count("gather_elements", types, 2)
-    x, indices = types
-    _expect_elements("gather_elements", x, indices, attrs["axis"])
-    return (TensorType(indices.shape, x.dtype),)
-
-
-def _infer_scatter_add_elements(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
-    expect_count("scatter_add_elements", types, 3)
-    x, indices, updates = types
-    _expect_elements("scatter_add_elements", x, indices, attrs["axis"])
-    _expect_updates("scatter_add_elements", x, updates, indices.shape)
+    expect_indices("scatter_add", indices)
+    expect_axis("scatter_add", x, attrs["axis"])
+    expect_updates("scatter_add", x, updates, _gathered(x.shape, indices.shape, attrs["axis"]))
     return (x,)
 
 
@@ -118,19 +89,19 @@ def _infer_one_hot(
 ) -> Sequence[TensorType]:
     expect_count("one_hot", types, 1)
     (indices,) = types
-    _expect_indices("one_hot", indices)
+    expect_indices("one_hot", indices)
     return (TensorType((*indices.shape, attrs["depth"]), attrs["dtype"]),)
 
 
 # Meanings
 
 
-def _valid(indices: NumpyArray, extent: int) -> NumpyArray:
+def valid_indices(indices: NumpyArray, extent: int) -> NumpyArray:
     return np.asarray((indices >= 0) & (indices < extent))
 
 
 def _meaning_gather(x: NumpyArray, indices: NumpyArray, axis: int) -> NumpyArray:
-    valid = _valid(indices, x.shape[axis])
+    valid = valid_indices(indices, x.shape[axis])
     if x.shape[axis] == 0:
         return np.zeros(_gathered(x.shape, indices.shape, axis), x.dtype)
     found = np.take(x, np.where(valid, indices, 0).astype(np.int64), axis)
@@ -142,32 +113,13 @@ def _meaning_scatter_add(
     x: NumpyArray, indices: NumpyArray, updates: NumpyArray, axis: int
 ) -> NumpyArray:
     result = x.copy()
-    valid = _valid(indices, x.shape[axis]).reshape(-1)
+    valid = valid_indices(indices, x.shape[axis]).reshape(-1)
     rows = np.moveaxis(
         updates.reshape((*x.shape[:axis], valid.size, *x.shape[axis + 1 :])), axis, 0
     )
     np.add.at(
         np.moveaxis(result, axis, 0), indices.reshape(-1)[valid].astype(np.int64), rows[valid]
     )
-    return result
-
-
-def _meaning_gather_elements(x: NumpyArray, indices: NumpyArray, axis: int) -> NumpyArray:
-    valid = _valid(indices, x.shape[axis])
-    if x.shape[axis] == 0:
-        return np.zeros(indices.shape, x.dtype)
-    found = np.take_along_axis(x, np.where(valid, indices, 0).astype(np.int64), axis)
-    return np.where(valid, found, np.zeros((), x.dtype))
-
-
-def _meaning_scatter_add_elements(
-    x: NumpyArray, indices: NumpyArray, updates: NumpyArray, axis: int
-) -> NumpyArray:
-    result = x.copy()
-    valid = np.nonzero(_valid(indices, x.shape[axis]))
-    places = list(valid)
-    places[axis] = indices[valid].astype(np.int64)
-    np.add.at(result, tuple(places), updates[valid])
     return result
 
 
@@ -178,7 +130,7 @@ def _meaning_one_hot(indices: NumpyArray, depth: int, dtype: DType) -> NumpyArra
 # Gradients: gather and scatter_add are each other's
 
 
-def _vjp_of_read(scatter: str) -> Any:
+def vjp_of_read(scatter: str) -> Any:
     """x's cotangent has dy added at the indices, to zeros."""
 
     def vjp(b: Builder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
@@ -191,7 +143,7 @@ def _vjp_of_read(scatter: str) -> Any:
     return vjp
 
 
-def _vjp_of_addition(gather: str) -> Any:
+def vjp_of_addition(gather: str) -> Any:
     """x takes the cotangent as it is, the updates what lies at their indices."""
 
     def vjp(b: Builder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
@@ -214,7 +166,7 @@ def outside(b: Builder, indices: Value, extent: int) -> Value:
     return b.op("any", bad, axes=tuple(range(indices.type.rank)))
 
 
-def _fault(b: Builder, node: Node) -> Value:
+def axis_fault(b: Builder, node: Node) -> Value:
     x, indices = node.operands[:2]
     return outside(b, indices, x.shape[node.attrs["axis"]])
 
@@ -228,13 +180,6 @@ def _lower_gather(ctx: LoweringContext, at: tuple[Expr, ...]) -> Expr:
     place = cast(ctx.operand(1, at[axis : axis + indices.rank]), int64)
     where = (*at[:axis], place, *at[axis + indices.rank :])
     return ctx.operand(0, where, within(place, x.shape[axis]))
-
-
-def _lower_gather_elements(ctx: LoweringContext, at: tuple[Expr, ...]) -> Expr:
-    axis = ctx.node.attrs["axis"]
-    place = cast(ctx.operand(1, at), int64)
-    where = (*at[:axis], place, *at[axis + 1 :])
-    return ctx.operand(0, where, within(place, ctx.node.operands[0].shape[axis]))
 
 
 def _lower_one_hot(ctx: LoweringContext, at: tuple[Expr, ...]) -> Expr:
@@ -251,28 +196,12 @@ def _nest_scatter_add(ctx: NestContext) -> Sequence[Statement]:
     positions = [variable(ctx.fresh("p")) for _ in indices]
     place = cast(ctx.operand(1, positions), int64)
     update = ctx.operand(2, (*before, *positions, *after))
-    steps = _add_at(ctx, before, place, after, update)
-    owner = [*_copy_column(ctx, before, after), *nested("serial", positions, indices, steps)]
+    steps = add_at(ctx, before, place, after, update)
+    owner = [*copy_column(ctx, before, after), *nested("serial", positions, indices, steps)]
     return nested("parallel", before + after, (*x[:axis], *x[axis + 1 :]), owner)
 
 
-def _nest_scatter_add_elements(ctx: NestContext) -> Sequence[Statement]:
-    x, indices = (value.shape for value in ctx.node.operands[:2])
-    axis = ctx.node.attrs["axis"]
-    before = [variable(ctx.fresh("i")) for _ in x[:axis]]
-    after = [variable(ctx.fresh("j")) for _ in x[axis + 1 :]]
-    position = variable(ctx.fresh("p"))
-    at = (*before, position, *after)
-    place = cast(ctx.operand(1, at), int64)
-    steps = _add_at(ctx, before, place, after, ctx.operand(2, at))
-    owner = [
-        *_copy_column(ctx, before, after),
-        *nested("serial", [position], [indices[axis]], steps),
-    ]
-    return nested("parallel", before + after, (*x[:axis], *x[axis + 1 :]), owner)
-
-
-def _copy_column(
+def copy_column(
     ctx: NestContext, before: Sequence[Expr], after: Sequence[Expr]
 ) -> Sequence[Statement]:
     """The result's column starts as x's."""
@@ -283,7 +212,7 @@ def _copy_column(
     return nested("serial", [row], [ctx.results[0].shape[axis]], [copy])
 
 
-def _add_at(
+def add_at(
     ctx: NestContext, before: Sequence[Expr], place: Expr, after: Sequence[Expr], update: Expr
 ) -> Sequence[Statement]:
     """result[before, place, after] += update, where there is such a place."""
@@ -337,28 +266,6 @@ def _scatter_add_samples() -> list[Sample]:
     return [*found, Sample(integers, {"axis": 0}, differentiable=False)]
 
 
-def _element_cases() -> list[tuple[NumpyArray, NumpyArray, int]]:
-    return [
-        (real((5, 3), seed=1), whole((4, 3), 0, 5), 0),
-        (real((2, 4, 3), seed=2), whole((2, 6, 3), 0, 4, int32), 1),
-        (real((4,), seed=3), whole((7,), -2, 6), 0),
-        (real((3, 1), seed=4), whole((3, 2), 0, 1), 1),
-        (real((2, 0), seed=5), whole((2, 2)), 1),
-        (real((0, 2), seed=6), whole((0, 5)), 1),
-    ]
-
-
-def _gather_elements_samples() -> list[Sample]:
-    return [Sample((x, indices), {"axis": axis}) for x, indices, axis in _element_cases()]
-
-
-def _scatter_add_elements_samples() -> list[Sample]:
-    return [
-        Sample((x, indices, real(indices.shape, seed=7)), {"axis": axis})
-        for x, indices, axis in _element_cases()
-    ]
-
-
 def _one_hot_samples() -> list[Sample]:
     return [
         Sample((whole((5,), -1, 4),), {"depth": 3, "dtype": float32}, differentiable=False),
@@ -372,40 +279,20 @@ gather = define(
     "gather",
     infer=_infer_gather,
     meaning=_meaning_gather,
-    vjp=_vjp_of_read("scatter_add"),
+    vjp=vjp_of_read("scatter_add"),
     lower=_lower_gather,
     samples=_gather_samples,
-    fault=_fault,
+    fault=axis_fault,
 )
 
 scatter_add = define(
     "scatter_add",
     infer=_infer_scatter_add,
     meaning=_meaning_scatter_add,
-    vjp=_vjp_of_addition("gather"),
+    vjp=vjp_of_addition("gather"),
     nest=_nest_scatter_add,
     samples=_scatter_add_samples,
-    fault=_fault,
-)
-
-gather_elements = define(
-    "gather_elements",
-    infer=_infer_gather_elements,
-    meaning=_meaning_gather_elements,
-    vjp=_vjp_of_read("scatter_add_elements"),
-    lower=_lower_gather_elements,
-    samples=_gather_elements_samples,
-    fault=_fault,
-)
-
-scatter_add_elements = define(
-    "scatter_add_elements",
-    infer=_infer_scatter_add_elements,
-    meaning=_meaning_scatter_add_elements,
-    vjp=_vjp_of_addition("gather_elements"),
-    nest=_nest_scatter_add_elements,
-    samples=_scatter_add_elements_samples,
-    fault=_fault,
+    fault=axis_fault,
 )
 
 one_hot = define(
