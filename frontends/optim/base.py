@@ -82,6 +82,15 @@ class Optimizer:
     clip_value  limits every gradient element to [-clip_value, clip_value], before clip_norm
     """
 
+    def __new__(cls, *options: Any, **keywords: Any) -> Any:
+        """Raises ArgumentError for parameters in front, as torch.optim takes them."""
+        if options and not isinstance(options[0], (*_NUMBERS, Schedule)):
+            raise ArgumentError(
+                f"{cls.__name__}: lr is {options[0]!r}, expected {_RATES}: a TrainStep trains the "
+                "parameters of its model, groups= gives some of them other options"
+            )
+        return super().__new__(cls)
+
     lr: Rate = 1e-3
     groups: Sequence[Group] = field(default=(), kw_only=True)
     clip_norm: float | None = field(default=None, kw_only=True)

@@ -158,7 +158,7 @@ MISTAKES: dict[str, tuple[Any, type[Exception], str]] = {
         r"expected optim\.Adam\(\)",
     ),
     "parameters for an optimizer": (
-        lambda: optim.SGD(nn.Linear(3, 4).parameters()),
+        lambda: optim.SGD(nn.Linear(3, 4).parameters(), lr=0.1),
         ArgumentError,
         "there is no list of parameters",
     ),
