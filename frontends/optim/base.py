@@ -25,7 +25,7 @@ Rate: TypeAlias = float | Schedule
 Selector: TypeAlias = str | Callable[[str, Any], bool]
 _NOT_NEGATIVE = frozenset({"lr", "eps", "weight_decay", "momentum", "clip_norm", "clip_value"})
 _NUMBERS = (float, int, np.floating, np.integer)
-_RATES = "a number or one of optim.schedules (there is no list of parameters)"
+_RATES = "a number or one of optim.schedules"
 Group: TypeAlias = tuple[Selector, Mapping[str, Any]]
 
 
@@ -82,19 +82,19 @@ class Optimizer:
     clip_value  limits every gradient element to [-clip_value, clip_value], before clip_norm
     """
 
-    def __new__(cls, *options: Any, **keywords: Any) -> Any:
-        """Raises ArgumentError for parameters in front, as torch.optim takes them."""
-        if options and not isinstance(options[0], (*_NUMBERS, Schedule)):
-            raise ArgumentError(
-                f"{cls.__name__}: lr is {options[0]!r}, expected {_RATES}: a TrainStep trains the "
-                "parameters of its model, groups= gives some of them other options"
-            )
-        return super().__new__(cls)
-
     lr: Rate = 1e-3
     groups: Sequence[Group] = field(default=(), kw_only=True)
     clip_norm: float | None = field(default=None, kw_only=True)
     clip_value: float | None = field(default=None, kw_only=True)
+
+    def __new__(cls, *options: Any, **keywords: Any) -> Any:
+        """Raises ArgumentError for parameters in front, as torch.optim takes them."""
+        if options and not isinstance(options[0], (*_NUMBERS, Schedule)):
+            raise ArgumentError(
+                f"{cls.__name__}: lr is {options[0]!r}, expected {_RATES}; there is no list of "
+                "parameters: a TrainStep trains those of its model, and groups= sets some apart"
+            )
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         """Raises ArgumentError for an option outside its meaning."""
