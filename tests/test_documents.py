@@ -93,4 +93,4 @@ def test_every_page_is_run() -> None:
         "writing-a-backend",
         "finding-a-miscompile",
     }
-    assert all(list(commands(page)) for page in PAGES)
+    assert all([*blocks(page, "python"), *commands(page)] for page in PAGES)

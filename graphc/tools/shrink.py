@@ -4,9 +4,10 @@
     print(small)                                 # its text is the whole report
 
 State becomes inputs first and updates become outputs, so that the small graph runs on made arrays;
-`grad` nodes are expanded where it fails without them too. Then outputs are dropped and runs of nodes are cut out, their results taken from new inputs: half of
-all nodes at once, then a quarter, down to single ones (A. Zeller, R. Hildebrandt, "Simplifying and
-isolating failure-inducing input", 2002).
+`grad` nodes are expanded where it fails without them too. Then outputs are dropped and runs of
+nodes are cut out, their results taken from new inputs: half of all nodes at once, then a quarter,
+down to single ones (A. Zeller, R. Hildebrandt, "Simplifying and isolating failure-inducing input",
+2002).
 """
 
 from __future__ import annotations
