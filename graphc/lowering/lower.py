@@ -26,13 +26,15 @@ from graphc.loops import (
     Step,
     Storage,
 )
+from graphc.lowering.body import scalar_constant
 from graphc.lowering.contraction import analyse
 from graphc.lowering.control import lower_cond, lower_scan
 from graphc.lowering.costs import flops_of
 from graphc.lowering.domains import group_domain, result_order
 from graphc.lowering.kernels import Lowered, lower_nest, lower_values
 from graphc.lowering.layouts import state_orders
-from graphc.lowering.places import Place, reshaped, row_major, transposed
+from graphc.lowering.places import Place, reshaped, row_major, same_layout, transposed
+from graphc.lowering.results import is_read, readable_order, straight_outputs
 from graphc.lowering.updates import updates_in_place
 from graphc.ops import get, make_node
 
@@ -60,13 +62,17 @@ class Lowering:
     relaid: dict[tuple[Place, tuple[int, ...]], Place] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.current = self.graph  # or the region that is being lowered
+
     def run(self) -> Schedule:
         graph = self.graph
         inputs = [self._input(value) for value in graph.inputs]
         for value in graph.state:
             self._state(value)
         targets = {v: self.places[old] for v, old in updates_in_place(graph).items()}
-        self.sweep(graph, targets)
+        straight = {v: self._output_place(n, v) for v, n in straight_outputs(graph).items()}
+        self.sweep(graph, {**straight, **targets})
         # Outputs first: one may be a view of the old state.
         outputs = [self._output(n, value) for n, value in enumerate(graph.outputs)]
         self._copy_updates(targets)
@@ -111,12 +117,14 @@ class Lowering:
     # Nodes
 
     def sweep(self, graph: Graph, targets: Mapping[Value, Place]) -> None:
+        around, self.current = self.current, graph
         for node in graph.nodes:
             # Regions may share values: a place from another region is of no use here.
             for value in node.results:
                 self.places.pop(value, None)
             if not self._is_view(node):
                 self._launch_node(node, targets)
+        self.current = around
 
     def _is_view(self, node: Node) -> bool:
         """Enter nodes that need no launch of their own; consumers read through them."""
@@ -162,11 +170,14 @@ class Lowering:
         record = get(node.op)
         places = ChainMap(self._relaid_operands(node), self.places)
         order = result_order([node], node.results[0], places, self.producers)
-        results = [(v, self._result_place(v, order, node, targets)) for v in node.results]
+        order = readable_order(self.current, [node], node.results[0], order)
+        wanted = [v for v in node.results if record.nest is not None or is_read(self.current, v)]
+        results = [(v, self._result_place(v, order, node, targets)) for v in wanted or node.results]
         producers = self.producers
         if record.nest is not None:
             for value in node.operands:
-                self.materialise(value)
+                if not self._is_literal(value):
+                    self.materialise(value)
             written = [place for _, place in results]
             lowered = lower_nest(node.op, node, written, self.places, producers)
             self._launch(lowered, node.op, node.source, "")
@@ -193,12 +204,21 @@ class Lowering:
         results = []
         for inner_value, value in zip(region.outputs, node.results, strict=True):
             order = result_order(region.nodes, inner_value, places, producers)
+            order = readable_order(self.current, region.nodes, value, order)
             place = self._result_place(value, order, node, targets)
             results.append((inner_value, place))
             self.places[value] = place
         name, reason = node.attrs["name"], node.attrs["reason"]
         lowered = lower_values(name, results, places, producers, domain)
         self._launch(lowered, name, node.source, reason)
+
+    def _is_literal(self, value: Value) -> bool:
+        """Whether all elements are one constant, which needs no memory."""
+        node = self.producers.get(value)
+        if node is None or node.op != "broadcast":
+            return False
+        inner = self.producers.get(node.operands[0])
+        return inner is not None and scalar_constant(inner) is not None
 
     def _through(self, formal: Value, actual: Value) -> Node:
         """A stand-in that reads a group's operand which no memory holds."""
@@ -209,7 +229,10 @@ class Lowering:
         self, value: Value, order: tuple[int, ...], node: Node, targets: Mapping[Value, Place]
     ) -> Place:
         target = targets.get(value)
-        if target is not None:
+        if target is not None and self.storages[target.storage].purpose == "output":
+            if len(order) == len(value.shape) and same_layout(value.shape, order, target.order):
+                return target
+        elif target is not None:
             # Copies of the old value in other layouts are not copies of the new one.
             stale = [key for key in self.relaid if key[0].storage == target.storage]
             for key in stale:
@@ -303,12 +326,16 @@ class Lowering:
             self.copy(start, end, "copy", ())
 
     def _output(self, number: int, value: Value) -> str:
+        place = self._output_place(number, value)
+        start = self.materialise(value)
+        if start.storage != place.storage:
+            self.copy(start, place, "output", ())
+        return place.storage
+
+    def _output_place(self, number: int, value: Value) -> Place:
         name = f"output.{number}"
-        storage = Storage(name, value.shape, value.dtype, "output")
-        self.storages[name] = storage
-        place = Place(name, value.shape, value.dtype, row_major(value.shape))
-        self.copy(self.materialise(value), place, "output", ())
-        return name
+        self.storages[name] = Storage(name, value.shape, value.dtype, "output")
+        return Place(name, value.shape, value.dtype, row_major(value.shape))
 
 
 def _stand_in(place: Place) -> Value:
