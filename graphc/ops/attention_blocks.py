@@ -116,12 +116,39 @@ class Nest:
 
     # Scores
 
+    def bias_block(
+        self, head: tuple[Expr, Expr], queries: Block, keys: Block, p: Buffer
+    ) -> list[Statement]:
+        """Scores start as an additive mask that has both queries and keys: it is read along keys,
+        and they are written along queries."""
+        if not self._starts_with_bias:
+            return []
+        j, i = self.variable("j"), self.variable("i")
+        element = self._mask_at((*head, queries.at(i), keys.at(j)))
+        return [parallel((j, i), p.shape, write(p, element, j, i))]
+
+    @property
+    def _starts_with_bias(self) -> bool:
+        if not self.attention.mask:
+            return False
+        mask = self.ctx.node.operands[3]
+        return mask.dtype != bool_ and 1 not in mask.shape[2:]
+
     def score(
-        self, head: tuple[Expr, Expr], queries: Block, i: Expr, keys: Block, j: Expr, product: Expr
+        self,
+        head: tuple[Expr, Expr],
+        queries: Block,
+        i: Expr,
+        keys: Block,
+        j: Expr,
+        product: Expr,
+        p: Buffer,
     ) -> Expr:
         """The product of query i and key j of two blocks, scaled before, with the masks on it."""
         attention = self.attention
-        if attention.mask:
+        if self._starts_with_bias:
+            product = call("add", product, read(p, j, i))
+        elif attention.mask:
             product = self._masked((*head, queries.at(i), keys.at(j)), product)
         if attention.causal:
             # Within the blocks, so that a vector of queries is compared in 32 bits.
@@ -131,12 +158,16 @@ class Nest:
         return product
 
     def _masked(self, at: Sequence[Expr], product: Expr) -> Expr:
-        mask = self.ctx.node.operands[3]
-        place = [index(0) if n == 1 else i for i, n in zip(at, mask.shape, strict=True)]
-        element = self.ctx.operand(3, place)
-        if mask.dtype == bool_:
+        element = self._mask_at(at)
+        if element.dtype == bool_:
             return select(element, product, self.const(-math.inf))
         return call("add", product, element)
+
+    def _mask_at(self, at: Sequence[Expr]) -> Expr:
+        shape = self.ctx.node.operands[3].shape
+        return self.ctx.operand(
+            3, [index(0) if n == 1 else i for i, n in zip(at, shape, strict=True)]
+        )
 
     def kept(self, b: Expr, h: Expr, query: Expr, key: Expr) -> Expr:
         """Whether dropout keeps a probability: the counter is its place in [B, H, L, S]."""

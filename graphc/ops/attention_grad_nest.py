@@ -124,6 +124,7 @@ class _Backward:
         return [
             Local(p),
             Local(d),
+            *nest.bias_block((self.b, self.h), self.queries, keys, p),
             self._probabilities(keys, p),
             self._score_gradients(keys, p, d),
             self._add_rows(keys, dv, p, self._gradient, 1.0),
@@ -136,7 +137,7 @@ class _Backward:
         j, i, e = (nest.variable(name) for name in ("j", "i", "e"))
         product = dot(e, nest.attention.width, self._key(1, keys, j, e), read(self.q, e, i))
         let, value = nest.let("s", product)
-        score = nest.score((self.b, self.h), self.queries, i, keys, j, value)
+        score = nest.score((self.b, self.h), self.queries, i, keys, j, value, p)
         power = call("exp_negative", call("sub", score, read(self.lse, i)))
         return parallel((j, i), p.shape, let, write(p, power, j, i))
 

@@ -97,6 +97,7 @@ class _Forward:
         p = self.nest.local("p", keys.size, self.queries.size)
         return [
             Local(p),
+            *self.nest.bias_block((self.b, self.h), self.queries, keys, p),
             self._scores(keys, p),
             *self._raise_top(p),
             self._exponentials(keys, p),
@@ -109,7 +110,7 @@ class _Forward:
         key = nest.operand(1, self.b, self.key_head, keys.at(j), e)
         product = dot(e, nest.attention.width, key, read(self.q, e, i))
         let, value = nest.let("s", product)
-        score = nest.score((self.b, self.h), self.queries, i, keys, j, value)
+        score = nest.score((self.b, self.h), self.queries, i, keys, j, value, p)
         return parallel((j, i), p.shape, let, write(p, score, j, i))
 
     def _raise_top(self, p: Buffer) -> list[Statement]:
