@@ -3,7 +3,7 @@
     parallel rows, columns:  let v = reduce dot (k...) a * b; lets; stores
     =>
     serial k.block:                                    where a sum is long
-        parallel work (column block, rows):
+        parallel work (group of rows, column block):
             panel = b of this block                    where its rows lie far apart
             serial row block:
                 tile = 0, or what the last k block left in the result
@@ -27,7 +27,6 @@ from graphc.loops import (
     Expr,
     Kernel,
     Let,
-    Load,
     Local,
     Loop,
     Statement,
@@ -41,30 +40,25 @@ from graphc.loops import (
     load,
     mod,
     mul,
-    sub,
     variable,
 )
-from graphc.loops.affine import free_variables
 from graphc.loops.build import call
 from graphc.loops.clamp import clamp
+from graphc.loops.kernel import LoopKind
 from graphc.loops.substitute import substitute
 from graphc.target import Target
 
+from .contraction_blocks import CHUNK, ROW_WORK, Blocks
 from .contraction_border import with_group_loop, without_border
-from .contraction_nest import Nest, extent_of, take_apart
+from .contraction_nest import take_apart
 from .contraction_tiles import Shape, Tile
-from .elementwise import stride, substituted
+from .elementwise import substituted
 
-_ROW, _COLUMN, _TILE, _PANEL = "tile.row", "tile.column", "tile", "panel"
-_CHUNK = "k.block"
+_ROW, _COLUMN, _TILE, _SUMS = "tile.row", "tile.column", "tile", "sums"
 
-# Rows that make up for copying a panel: the copy is then a few percent of the products.
-_ROWS_FOR_PANEL = 64
 # Steps of the innermost k, such as few channels, that are written out. Further out, steps share
 # elements of a, which would then take registers.
 _WRITTEN_OUT = 4
-# Work items to share out among threads, where there are rows enough.
-_ITEMS = 16
 
 
 def tile_contraction(kernel: Kernel, target: Target) -> Kernel | None:
@@ -83,196 +77,124 @@ def _tile_contraction(kernel: Kernel, target: Target, whole: bool) -> Kernel | N
         return replace(kernel, body=tuple(s for piece in tiled for s in piece.body))
     if not nest.rows():
         return None
-    plan = _Plan(kernel, nest, target)
-    body = [plan.piece(tile, *counts) for tile, *counts in plan.shape.tiles()]
-    return replace(kernel, body=tuple(body))
+    shape = Shape(nest, target)
+    pieces_of_sizes = [
+        _Piece(kernel, shape, target, tile, (row_tiles, column_tiles)).loops()
+        for tile, row_tiles, column_tiles in shape.tiles()
+    ]
+    return replace(kernel, body=tuple(pieces_of_sizes))
 
 
-class _Plan:
-    """How one contraction is cut, and the statements that follow."""
+class _Piece:
+    """All tiles of one size: the loops over them and the statements inside."""
 
-    def __init__(self, kernel: Kernel, nest: Nest, target: Target) -> None:
-        self.kernel = kernel
-        self.nest = nest
+    def __init__(
+        self, kernel: Kernel, shape: Shape, target: Target, tile: Tile, counts: tuple[int, int]
+    ) -> None:
+        self.nest = shape.nest
+        self.shape = shape
+        self.rows = shape.rows
+        self.tile = tile
         self.target = target
-        self.shape = Shape(nest, target)
-        self.rows = self.shape.rows
+        self.blocks = Blocks(kernel, shape.nest, shape.rows, target, tile, counts)
 
-    # Loops
+    def loops(self) -> Statement:
+        """The tiles, shared out among threads; blocks of k around them where there are several.
 
-    def piece(self, tile: Tile, row_tiles: int, column_tiles: int) -> Statement:
-        """All tiles of one size: the loops over them, shared out among threads."""
-        chunk = self._chunk(tile)
-        panel = self._needs_panel(row_tiles, tile)
-        inner = self._rowwise(row_tiles)
-        outer = [(x.var, extent_of(x)) for x in self.nest.loops[:-1]]
-        outer = [(name, n) for name, n in outer if name not in self.rows.names]
-        outer = [(name, n) for name, n in outer if (name, n) not in inner]
-        columns = [("column.block", column_tiles)]
-        body = (*self._tile(tile, chunk, panel),)
-        if panel is not None:
-            count = math.prod(n for _, n in inner)
-            groups = self._groups(count, tile, panel, column_tiles * math.prod(n for _, n in outer))
-            start = floordiv(mul(variable("group"), count), groups)
-            stop = floordiv(mul(add(variable("group"), 1), count), groups)
-            body = (*_split("row.work", inner), *body)
-            rows = Loop("serial", "row.work", start, stop, body)
-            body = (*self._packed(tile, chunk, panel), rows)
-            work = [*outer, ("group", groups), *columns]
-        elif self._is_large(tile, column_tiles):
-            work = [*outer, *columns, *inner]
+        Where b is copied, that is done for a group of rows.
+        """
+        blocks = self.blocks
+        if blocks.panel is not None:
+            loop = self._in_groups()
+        elif blocks.panel_bytes * blocks.column_tiles > self.target.l2_bytes // 2:
+            # b outgrows half of the second cache: all rows pass before the next columns.
+            work = [*blocks.outer, ("column.block", blocks.column_tiles), *blocks.rowwise]
+            loop = _shared_out(work, tuple(self._body()))
         else:
-            work = [*outer, *inner, *columns]
-        loop = _shared_out(work, body)
-        if chunk is None:
+            work = [*blocks.outer, *blocks.rowwise, ("column.block", blocks.column_tiles)]
+            loop = _shared_out(work, tuple(self._body()))
+        if blocks.chunk is None:
             return loop
-        count = -(-self.nest.dot.axes[0].extent // chunk)
-        return Loop("serial", _CHUNK, index(0), index(count), (loop,))
+        return Loop("serial", CHUNK, index(0), index(blocks.chunks), (loop,))
 
-    def _rowwise(self, row_tiles: int) -> list[tuple[str, int]]:
-        """Loops that b does not depend on, row blocks last."""
-        read_by_b = free_variables(self.nest.dot.body[1])
-        names = [loop.var for loop in self.nest.loops[:-1] if loop.var not in read_by_b]
-        found = [(n, self.nest.extent(n)) for n in names if n not in self.rows.names]
-        return [*found, ("row.block", row_tiles)]
-
-    def _is_large(self, tile: Tile, column_tiles: int) -> bool:
-        """Whether all of b does not stay in half of the second cache."""
-        return self._panel_bytes(tile) * column_tiles > self.target.l2_bytes // 2
-
-    def _panel_bytes(self, tile: Tile) -> int:
-        return self.nest.depth * tile.wide * self.nest.dot.dtype.itemsize
-
-    def _groups(self, blocks: int, tile: Tile, panel: Buffer, others: int) -> int:
-        """Parts that the rows are cut in: their part of a stays in the second cache while the
-        columns pass, threads share the work, and copies of panels pay."""
-        rows = blocks * tile.high * self.rows.step
-        read = rows * panel.shape[0] * panel.dtype.itemsize
-        wanted = max(-(-read // (self.target.l2_bytes // 2)), -(-_ITEMS // others))
-        return min(wanted, max(1, rows // _ROWS_FOR_PANEL))
-
-    # Blocks of k
-
-    def _chunk(self, tile: Tile) -> int | None:
-        """Elements of the first axis in a block, where a whole panel outgrows its cache."""
-        axes = self.nest.dot.axes
-        limit = self.target.l2_bytes // 8
-        if self._panel_bytes(tile) <= 2 * limit or self._held() is None:
-            return None
-        per_element = self._panel_bytes(tile) // axes[0].extent
-        chunks = -(-axes[0].extent // max(1, limit // per_element))
-        return -(-axes[0].extent // chunks) if chunks > 1 else None
-
-    def _held(self) -> Store | None:
-        """The store whose buffer can hold sums between blocks of k."""
-        if self.nest.window:
-            return None
-        for statement in self.nest.rest:
-            if isinstance(statement, Store) and statement.guard is None:
-                buffer = self.kernel.by_name[statement.buffer]
-                if buffer.access == "out" and buffer.dtype == self.nest.dot.dtype:
-                    return statement
-        return None
-
-    # Panels of b
-
-    def _needs_panel(self, row_tiles: int, tile: Tile) -> Buffer | None:
-        """Scratch for a copy of b's columns, where neighbours along k lie apart."""
-        b, axes = self.nest.dot.body[1], self.nest.dot.axes
-        assert isinstance(b, Load)
-        if not axes:  # a product with one k has no panel
-            return None
-        rows = math.prod(n for _, n in self._rowwise(row_tiles)) * tile.high * self.rows.step
-        step = stride(b, axes[-1].name, self.kernel)
-        dtype = self.nest.dot.dtype
-        if rows < _ROWS_FOR_PANEL or step is None or step <= tile.wide:
-            return None
-        if self._panel_bytes(tile) < self.target.l1_bytes // 2 or tile.wide % self.shape.width:
-            return None
-        chunk = self._chunk(tile)
-        depth = self.nest.depth
-        if chunk is not None:
-            depth = depth // axes[0].extent * chunk
-        if depth * tile.wide * dtype.itemsize > self.target.l2_bytes:
-            return None
-        return Buffer(_PANEL, (depth, tile.wide), dtype, space="scratch")
-
-    def _packed(self, tile: Tile, chunk: int | None, panel: Buffer) -> tuple[Statement, ...]:
-        place = {self.nest.column: add(tile.column_block, variable(_COLUMN))}
-        value = substitute(self.nest.dot.body[1], place)
-        store = Store(_PANEL, (self._depth_index(chunk), variable(_COLUMN)), value)
-        body: Statement = Loop("vector", _COLUMN, index(0), index(tile.wide), (store,))
-        for position, axis in reversed(list(enumerate(self.nest.dot.axes))):
-            bounds = _in_chunk(axis, chunk) if position == 0 else (index(0), index(axis.extent))
-            body = Loop("serial", axis.name, *bounds, (body,))
-        return Local(panel), body
-
-    def _depth_index(self, chunk: int | None) -> Expr:
-        """The number of a product within its block of k."""
-        first, *others = self.nest.dot.axes
-        place: Expr = variable(first.name)
-        if chunk is not None:
-            place = sub(place, mul(variable(_CHUNK), chunk))
-        for axis in others:
-            place = add(mul(place, axis.extent), variable(axis.name))
-        return place
+    def _in_groups(self) -> Statement:
+        blocks = self.blocks
+        group, count, groups = variable("group"), blocks.row_count, blocks.groups
+        start = floordiv(mul(group, count), groups)
+        stop = floordiv(mul(add(group, 1), count), groups)
+        rows = Loop(
+            "serial", ROW_WORK, start, stop, (*_split(ROW_WORK, blocks.rowwise), *self._body())
+        )
+        work = [*blocks.outer, ("group", groups), ("column.block", blocks.column_tiles)]
+        return _shared_out(work, (*blocks.pack_panel(), rows))
 
     # One tile
 
-    def _tile(self, tile: Tile, chunk: int | None, panel: Buffer | None) -> Iterator[Statement]:
+    def _body(self) -> Iterator[Statement]:
         if self.shape.apart:
-            yield from self._tiles_apart(tile)
+            yield from self._tiles_apart()
             return
-        shape = (tile.high * self.rows.step, tile.wide)
+        shape = (self.tile.high * self.rows.step, self.tile.wide)
         local = Buffer(_TILE, shape, self.nest.dot.dtype, space="register")
+        sums = self._window_sums(local)
         yield from _cleared(local)
-        if chunk is None:
-            yield from self._products(tile, chunk, panel)
-            yield self._finish(tile, self._window_sums(local))
+        if self.blocks.chunk is None:
+            yield from self._products()
+            yield from self._finish(sums)
             return
-        held = self._held()
+        held, place = self.blocks.held, self._place()
         assert held is not None
-        place = self._place(tile)
         at = tuple(substitute(i, place) for i in held.index)
-        last = -(-self.nest.dot.axes[0].extent // chunk) - 1
+        last = self.blocks.chunks - 1
         resumed = _over(shape, (Store(_TILE, _AT, load(held.buffer, at, local.dtype)),))
         kept = _over(shape, (Store(held.buffer, at, load(_TILE, _AT, local.dtype)),))
-        yield When(less(index(0), variable(_CHUNK)), (resumed,))
-        yield from self._products(tile, chunk, panel)
-        yield When(less(variable(_CHUNK), index(last)), (kept,))
-        finish = self._finish(tile, self._window_sums(local))
-        yield When(less(index(last - 1), variable(_CHUNK)), (finish,))
+        yield When(less(index(0), variable(CHUNK)), (resumed,))
+        yield from self._products()
+        yield When(less(variable(CHUNK), index(last)), (kept,))
+        yield When(less(index(last - 1), variable(CHUNK)), tuple(self._finish(sums)))
 
-    def _tiles_apart(self, tile: Tile) -> Iterator[Statement]:
+    def _tiles_apart(self) -> Iterator[Statement]:
         """A tile for each position of the window, whose loops over k have bounds of their own."""
-        window, place = self.nest.window, self._place(tile)
+        window, place, dot = self.nest.window, self._place(), self.nest.dot
         sums: list[Expr] = []
         for number, position in enumerate(self.nest.positions):
-            shape = (tile.high * self.rows.step, tile.wide)
-            local = Buffer(f"{_TILE}.{number}", shape, self.nest.dot.dtype, space="register")
+            shape = (self.tile.high * self.rows.step, self.tile.wide)
+            local = Buffer(f"{_TILE}.{number}", shape, dot.dtype, space="register")
             known = {axis.name: index(n) for axis, n in zip(window, position, strict=True)}
-            a, b = (substitute(part, place | known) for part in self.nest.dot.body)
-            where = self.nest.dot.where
-            where = None if where is None else substitute(where, known)
+            a, b = (substitute(part, place | known) for part in dot.body)
+            where = None if dot.where is None else substitute(dot.where, known)
             yield from _cleared(local)
-            contract = Contract(local.name, _ROW, _COLUMN, a, b)
-            yield from _folds(self.nest.dot.axes, where, contract, None)
+            yield from self._folds(dot.axes, where, Contract(local.name, _ROW, _COLUMN, a, b))
             sums.append(load(local.name, _AT, local.dtype))
-        yield self._finish(tile, sums)
+        yield from self._finish(sums)
 
-    def _place(self, tile: Tile) -> dict[str, Expr]:
-        place = self.rows.place(variable(_ROW), tile.row_block)
-        return place | {self.nest.column: add(tile.column_block, variable(_COLUMN))}
+    def _place(self) -> dict[str, Expr]:
+        place = self.rows.place(variable(_ROW), self.tile.row_block)
+        return place | {self.nest.column: add(self.tile.column_block, variable(_COLUMN))}
 
-    def _products(self, tile: Tile, chunk: int | None, panel: Buffer | None) -> Sequence[Statement]:
-        a, b = self.nest.dot.body
-        place = self._place(tile)
-        if panel is None:
-            b = substitute(b, place)
-        else:
-            b = load(_PANEL, (self._depth_index(chunk), variable(_COLUMN)), panel.dtype)
-        contract = Contract(_TILE, _ROW, _COLUMN, substitute(a, place), b)
-        return _folds(self.nest.dot.axes, self.nest.dot.where, contract, chunk)
+    def _products(self) -> Sequence[Statement]:
+        place = self._place()
+        a = substitute(self.nest.dot.body[0], place)
+        contract = Contract(_TILE, _ROW, _COLUMN, a, self.blocks.b(place))
+        return self._folds(self.nest.dot.axes, self.nest.dot.where, contract)
+
+    def _folds(
+        self, axes: Sequence[Axis], where: Expr | None, contract: Contract
+    ) -> tuple[Statement, ...]:
+        """The loops over k; conditions become their bounds."""
+        if not axes:
+            return (contract,) if where is None else (When(where, (contract,)),)
+        axis, inner = axes[0], axes[1:]
+        lower, upper, left = clamp(axis.name, axis.extent, where, [other.name for other in inner])
+        if self.blocks.chunk is not None and axis is self.nest.dot.axes[0]:
+            start, stop = self.blocks.bounds(axis)
+            lower, upper = call("max", lower, start), call("min", upper, stop)
+        body = self._folds(inner, left, contract)
+        chunked = self.blocks.chunk is not None
+        short = not inner and where is None and not chunked and axis.extent <= _WRITTEN_OUT
+        return (Loop("unroll" if short else "serial", axis.name, lower, upper, body),)
+
+    # What follows the sums
 
     def _window_sums(self, local: Buffer) -> list[Expr]:
         """The sum at each position of the window, which the tile's rows count through last."""
@@ -280,22 +202,35 @@ class _Plan:
         row = mul(variable(_ROW), size)
         return [load(_TILE, (add(row, n), variable(_COLUMN)), local.dtype) for n in range(size)]
 
-    def _finish(self, tile: Tile, sums: Sequence[Expr]) -> Statement:
-        """What follows the sums, at every element of the result."""
+    def _finish(self, sums: Sequence[Expr]) -> Iterator[Statement]:
+        """The statements after the sums, at every element of the result.
+
+        Written out over the tile where they are few. Long formulas run in a loop, on sums that
+        are put down first: written out, they would push the tile out of its registers.
+        """
         rows = replace(self.rows, window=())
-        place = rows.place(variable(_ROW), tile.row_block)
-        place[self.nest.column] = add(tile.column_block, variable(_COLUMN))
+        place = rows.place(variable(_ROW), self.tile.row_block)
+        place[self.nest.column] = add(self.tile.column_block, variable(_COLUMN))
+        shape = (self.tile.high * rows.step, self.tile.wide)
+        long = self.nest.has_formulas and len(sums) == 1
+        if long:
+            put = Buffer(_SUMS, shape, self.nest.dot.dtype, space="scratch")
+            yield Local(put)
+            yield _over(shape, (Store(_SUMS, _AT, sums[0]),))
+            sums = [load(_SUMS, _AT, put.dtype)]
         body = tuple(substituted(s, place) for s in self.nest.finish(sums))
-        return _over((tile.high * rows.step, tile.wide), body)
+        yield _over(shape, body, "serial" if long else "unroll")
 
 
 _AT = (variable(_ROW), variable(_COLUMN))
 
 
-def _over(shape: tuple[int, ...], body: tuple[Statement, ...]) -> Statement:
+def _over(
+    shape: tuple[int, ...], body: tuple[Statement, ...], rows: LoopKind = "unroll"
+) -> Statement:
     """At every element of a tile."""
     inner = Loop("vector", _COLUMN, index(0), index(shape[1]), body)
-    return Loop("unroll", _ROW, index(0), index(shape[0]), (inner,))
+    return Loop(rows, _ROW, index(0), index(shape[0]), (inner,))
 
 
 def _cleared(local: Buffer) -> Iterator[Statement]:
@@ -319,26 +254,3 @@ def _shared_out(loops: Sequence[tuple[str, int]], body: tuple[Statement, ...]) -
     body = tuple(substituted(s, fixed) for s in body)
     total = math.prod(count for _, count in loops)
     return Loop("parallel", "work", index(0), index(total), (*_split("work", loops), *body))
-
-
-def _in_chunk(axis: Axis, chunk: int | None) -> tuple[Expr, Expr]:
-    if chunk is None:
-        return index(0), index(axis.extent)
-    start = mul(variable(_CHUNK), chunk)
-    return start, call("min", add(start, chunk), index(axis.extent))
-
-
-def _folds(
-    axes: Sequence[Axis], where: Expr | None, contract: Contract, chunk: int | None
-) -> tuple[Statement, ...]:
-    """The loops over k; conditions become their bounds."""
-    if not axes:
-        return (contract,) if where is None else (When(where, (contract,)),)
-    axis, inner = axes[0], axes[1:]
-    lower, upper, left = clamp(axis.name, axis.extent, where, [other.name for other in inner])
-    if chunk is not None:
-        start, stop = _in_chunk(axis, chunk)
-        lower, upper = call("max", lower, start), call("min", upper, stop)
-    body = _folds(inner, left, contract, None)
-    short = not inner and where is None and chunk is None and axis.extent <= _WRITTEN_OUT
-    return (Loop("unroll" if short else "serial", axis.name, lower, upper, body),)

@@ -36,6 +36,7 @@ from graphc.loops import (
 from graphc.loops.affine import free_variables
 from graphc.loops.combine import follow, step, unit
 from graphc.loops.expressions import Literal, children, with_children
+from graphc.loops.formulas import is_formula
 from graphc.loops.substitute import substitute
 
 from .elementwise import reduces, stride, values
@@ -84,6 +85,11 @@ class Nest:
         return [x.var for x in self.loops if x.var in free_variables(a) and x.var not in blocked]
 
     @property
+    def has_formulas(self) -> bool:
+        """Whether what follows the sum computes an exponential or the like."""
+        return any(_holds_formula(value) for value in values(self.rest))
+
+    @property
     def positions(self) -> list[tuple[int, ...]]:
         """The positions of the window, in the order of its fold."""
         return list(itertools.product(*(range(axis.extent) for axis in self.window)))
@@ -126,6 +132,12 @@ def take_apart(kernel: Kernel) -> Nest | None:
         window = fold.axes
     nest = Nest(tuple(loops), dot, window, rest)
     return nest if _is_tileable(nest, body, kernel) else None
+
+
+def _holds_formula(expr: Expr) -> bool:
+    if isinstance(expr, Call) and is_formula(expr.op):
+        return True
+    return any(map(_holds_formula, children(expr)))
 
 
 def _without_dot(statement: Statement, dot: Reduce) -> Statement:

@@ -116,6 +116,7 @@ kernel @scatter(in b0: i32[11], in b1: f32[11,{n}], in b2: f32[3,{n}], out b3: f
 """
 
 CASES = {
+    "formula after a product": PRODUCT.format(m=13, n=70, k=9).replace("v2 + v1", "exp(v2) + v1"),
     **{f"scatter {n}": SCATTER.format(n=n) for n in (8, 64, 150)},
     **{
         f"pooled {n}x{o}x{p}{' padded' * padded}": pooled(n, o, p, padded)

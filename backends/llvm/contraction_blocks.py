@@ -1,0 +1,200 @@
+"""How the tiles of one size are gone through: blocks of k, groups of rows, panels of b.
+
+A sum over many k is cut in blocks of the first axis, so that b's columns of a tile stay in their
+part of the second cache. Where b's rows lie far apart, these columns are copied to a panel first,
+for a group of rows. (Copies of a in the same manner were tried: they cost what they save.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cached_property
+
+from graphc.loops import (
+    Axis,
+    Buffer,
+    Expr,
+    Kernel,
+    Load,
+    Local,
+    Loop,
+    Statement,
+    Store,
+    add,
+    index,
+    load,
+    mul,
+    sub,
+    variable,
+)
+from graphc.loops.affine import free_variables
+from graphc.loops.build import call
+from graphc.loops.substitute import substitute
+from graphc.target import Target
+
+from .contraction_nest import Nest, extent_of
+from .contraction_tiles import Rows, Tile
+from .elementwise import stride
+
+CHUNK, ROW_WORK = "k.block", "row.work"
+_PANEL, _COLUMN = "panel", "tile.column"
+
+# Rows that make up for copying a panel: the copy is then a few percent of the products.
+_ROWS_FOR_PANEL = 64
+# Work items to share out among threads, where there are rows enough.
+_ITEMS = 16
+
+
+class Blocks:
+    """The loops over the tiles of one size, and what is copied for them."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        nest: Nest,
+        rows: Rows,
+        target: Target,
+        tile: Tile,
+        counts: tuple[int, int],
+    ) -> None:
+        self.kernel = kernel
+        self.nest = nest
+        self.rows = rows
+        self.target = target
+        self.tile = tile
+        self.row_tiles, self.column_tiles = counts
+
+    # Loops
+
+    @cached_property
+    def rowwise(self) -> list[tuple[str, int]]:
+        """Loops that b does not depend on, row blocks last."""
+        read_by_b = free_variables(self.nest.dot.body[1])
+        names = [loop.var for loop in self.nest.loops[:-1] if loop.var not in read_by_b]
+        found = [(n, self.nest.extent(n)) for n in names if n not in self.rows.names]
+        return [*found, ("row.block", self.row_tiles)]
+
+    @cached_property
+    def outer(self) -> list[tuple[str, int]]:
+        """Loops that b depends on."""
+        inner = {name for name, _ in self.rowwise} | set(self.rows.names)
+        loops = self.nest.loops[:-1]
+        return [(loop.var, extent_of(loop)) for loop in loops if loop.var not in inner]
+
+    @cached_property
+    def row_count(self) -> int:
+        return math.prod(n for _, n in self.rowwise)
+
+    @property
+    def panel_bytes(self) -> int:
+        return self.nest.depth * self.tile.wide * self.nest.dot.dtype.itemsize
+
+    @cached_property
+    def groups(self) -> int:
+        """Parts that the rows are cut in: their part of a stays in the second cache while the
+        columns pass, threads share the work, and copies of panels pay."""
+        rows = self.row_count * self.tile.high * self.rows.step
+        read = rows * self.chunk_depth * self.nest.dot.dtype.itemsize
+        others = self.column_tiles * math.prod(n for _, n in self.outer)
+        wanted = max(-(-read // (self.target.l2_bytes // 2)), -(-_ITEMS // others))
+        return min(wanted, max(1, rows // _ROWS_FOR_PANEL))
+
+    # Blocks of k
+
+    @cached_property
+    def chunk(self) -> int | None:
+        """Elements of the first axis in a block, where a whole panel outgrows its cache.
+
+        A tenth of the second cache, measured: a panel streams from there past its part of a and
+        of the result.
+        """
+        axes = self.nest.dot.axes
+        limit = self.target.l2_bytes // 10
+        if self.panel_bytes <= limit or self.held is None:
+            return None
+        per_element = self.panel_bytes // axes[0].extent
+        chunks = -(-axes[0].extent // max(1, limit // per_element))
+        return -(-axes[0].extent // chunks) if chunks > 1 else None
+
+    @cached_property
+    def chunks(self) -> int:
+        return 1 if self.chunk is None else -(-self.nest.dot.axes[0].extent // self.chunk)
+
+    @cached_property
+    def chunk_depth(self) -> int:
+        """Products of a sum in a block of k."""
+        if self.chunk is None:
+            return self.nest.depth
+        return self.nest.depth // self.nest.dot.axes[0].extent * self.chunk
+
+    @cached_property
+    def held(self) -> Store | None:
+        """The store whose buffer can hold sums between blocks of k."""
+        if self.nest.window:
+            return None
+        for statement in self.nest.rest:
+            if isinstance(statement, Store) and statement.guard is None:
+                buffer = self.kernel.by_name[statement.buffer]
+                if buffer.access == "out" and buffer.dtype == self.nest.dot.dtype:
+                    return statement
+        return None
+
+    def bounds(self, axis: Axis) -> tuple[Expr, Expr]:
+        """An axis within this block of k."""
+        if self.chunk is None or axis is not self.nest.dot.axes[0]:
+            return index(0), index(axis.extent)
+        start = mul(variable(CHUNK), self.chunk)
+        return start, call("min", add(start, self.chunk), index(axis.extent))
+
+    @cached_property
+    def depth_index(self) -> Expr:
+        """The number of a product within its block of k."""
+        first, *others = self.nest.dot.axes
+        place: Expr = variable(first.name)
+        if self.chunk is not None:
+            place = sub(place, mul(variable(CHUNK), self.chunk))
+        for axis in others:
+            place = add(mul(place, axis.extent), variable(axis.name))
+        return place
+
+    # Panels of b
+
+    @cached_property
+    def panel(self) -> Buffer | None:
+        b, axes = self.nest.dot.body[1], self.nest.dot.axes
+        assert isinstance(b, Load)
+        if not axes:  # a product with one k has no panel
+            return None
+        rows = self.row_count * self.tile.high * self.rows.step
+        step = stride(b, axes[-1].name, self.kernel)
+        if rows < _ROWS_FOR_PANEL or step is None or step <= self.tile.wide:
+            return None
+        width = self.target.vector_bytes // self.nest.dot.dtype.itemsize
+        if self.panel_bytes < self.target.l1_bytes // 2 or self.tile.wide % width:
+            return None
+        panel = Buffer(
+            _PANEL, (self.chunk_depth, self.tile.wide), self.nest.dot.dtype, space="scratch"
+        )
+        return panel if panel.nbytes <= self.target.l2_bytes else None
+
+    def pack_panel(self) -> Iterator[Statement]:
+        if self.panel is None:
+            return
+        place = {self.nest.column: add(self.tile.column_block, variable(_COLUMN))}
+        value = substitute(self.nest.dot.body[1], place)
+        store = Store(_PANEL, (self.depth_index, variable(_COLUMN)), value)
+        vector = Loop("vector", _COLUMN, index(0), index(self.tile.wide), (store,))
+        yield Local(self.panel)
+        yield self._over_k(vector)
+
+    def _over_k(self, body: Statement) -> Statement:
+        for axis in reversed(self.nest.dot.axes):
+            body = Loop("serial", axis.name, *self.bounds(axis), (body,))
+        return body
+
+    def b(self, place: dict[str, Expr]) -> Expr:
+        """b at a product, from its panel where there is one."""
+        if self.panel is None:
+            return substitute(self.nest.dot.body[1], place)
+        return load(_PANEL, (self.depth_index, variable(_COLUMN)), self.panel.dtype)
