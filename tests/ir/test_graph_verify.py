@@ -10,7 +10,7 @@ import pytest
 
 from graphc.dtypes import DType, float32, float64, int64
 from graphc.errors import VerifyError
-from graphc.ir import Array, Attributes, Graph, Node, TensorType, Value
+from graphc.ir import Array, Attribute, Attributes, Graph, Node, TensorType, Value
 from graphc.ir.parse import parse_graph
 from graphc.ir.verify import verify_structure
 from graphc.ops.verify import verify
@@ -127,6 +127,10 @@ def test_an_error_shows_the_node_and_its_line() -> None:
     )
 
 
+def with_attrs(op: str, **attrs: Attribute) -> Node:
+    return Node(op, (X,), Attributes(attrs), (Value(VECTOR),))
+
+
 @pytest.mark.parametrize(
     ("node", "message"),
     [
@@ -134,11 +138,14 @@ def test_an_error_shows_the_node_and_its_line() -> None:
         (unary(X, type=TensorType((3,), float64)), r"\(f32\[3\]\) \[typing rule\]"),
         (replace(unary(X), results=()), r"its rule gives \(f32\[3\]\) \[typing rule\]"),
         (replace(unary(X), operands=(X, X)), r"refuses it .* \[typing rule\]"),
-        (unary(X, "transpose"), r"refuses it .* \[typing rule\]"),
-        (Node("reshape", (X,), Attributes({"shape": (4,)}), (Value(VECTOR),)), "refuses it"),
-        (Node("reshape", (X,), Attributes({"shape": "x"}), (Value(VECTOR),)), "refuses it"),
-        (Node("reshape", (X,), Attributes({"shape": None}), (Value(VECTOR),)), "refuses it"),
-        (Node("constant", (), Attributes({"value": 1}), (Value(VECTOR),)), "refuses it"),
+        (unary(X, "transpose"), r"axes is missing \[attributes\]"),
+        (with_attrs("reshape", shape=(4,)), "refuses it"),
+        (with_attrs("reshape", shape="x"), r"shape is 'x', expected tuple \[attributes\]"),
+        (with_attrs("reshape", shape=None), "shape is None, expected tuple"),
+        (with_attrs("reshape", shape=(3,), order="C"), "there is no order"),
+        (with_attrs("cast", dtype="f64"), "dtype is 'f64', expected DType"),
+        (with_attrs("clamp", min=0, max=True), "max is True, expected "),
+        (replace(with_attrs("constant", value=1), operands=()), "value is 1, expected Array"),
     ],
 )
 def test_every_node_s_types_follow_from_its_rule(node: Node, message: str) -> None:

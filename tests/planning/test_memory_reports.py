@@ -5,7 +5,9 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from graphc.inspect.memory import arena_svg, format_timeline
-from tests.planning.test_planted import PLAN
+from tests.planning.planted import RIGHT
+
+PLAN = RIGHT.plan
 
 
 def test_timeline_has_a_line_for_every_step() -> None:
