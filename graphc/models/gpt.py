@@ -146,9 +146,11 @@ def make(
     """(step, training loader, test loader) on the embedded Shakespeare, or on a text at `data`."""
     sizes = sizes or Sizes()
     known = CHARACTERS if data is None else None
+    # Windows of a long text overlap, so that they begin anywhere; those of the test do not.
+    stride = sizes.context if data is None else sizes.context // 4 + 1
     train, test = (
-        datasets.text(data or EMBEDDED, sizes.context, part, 0.9, sizes.context, known)
-        for part in (True, False)
+        datasets.text(data or EMBEDDED, sizes.context, part, 0.9, step, known)
+        for part, step in ((True, stride), (False, sizes.context))
     )
     if len(train.vocabulary) > sizes.vocabulary:
         sizes = replace(sizes, vocabulary=len(train.vocabulary))
