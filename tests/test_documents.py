@@ -93,4 +93,5 @@ def test_every_page_is_run() -> None:
         "writing-a-backend",
         "finding-a-miscompile",
     }
-    assert all([*blocks(page, "python"), *commands(page)] for page in PAGES)
+    silent = [page.stem for page in PAGES if not [*blocks(page, "python"), *commands(page)]]
+    assert silent == ["results"]  # figures of long runs
