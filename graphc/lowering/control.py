@@ -25,6 +25,7 @@ from graphc.loops import Argument, Branch, Expr, Repeat, Step, add, index, mul, 
 from graphc.lowering.contraction import analyse
 from graphc.lowering.kernels import lower_values
 from graphc.lowering.places import Place, row_major
+from graphc.lowering.stacks import overwritten_stacks
 from graphc.lowering.updates import carries_in_place
 from graphc.ops import get
 from graphc.ops.scan_gradient import Loop, loop_of
@@ -80,7 +81,8 @@ class _Scan:
         carries = [self._carry(*item) for item in zip(self.olds, self.news, starts, strict=True)]
         for value, carry in zip(starts, carries, strict=True):
             _put(lowering, value, carry.start, node, "carry")
-        results = [self._stack(value, carries) for value in self.ys]
+        taken = overwritten_stacks(lowering, node, self.loop, stacks)
+        results = [taken.get(value) or self._stack(value, carries) for value in self.ys]
         places = [*fixed, *(carry.old for carry in carries), *slices]
         lowering.places.update(zip(self.body.inputs, places, strict=True))
         self._lay_out()

@@ -32,6 +32,16 @@ def carries_in_place(
     return {v: old for v, old in found.items() if not _folds_beside(graph.producers[v], old)}
 
 
+def slice_in_place(body: Graph, old: Value, new: Value) -> bool:
+    """Whether a loop's body may store a new slice, given out once, over one that it took."""
+    others = tuple(value for value in body.outputs if value is not new)
+    if len(others) != len(body.outputs) - 1:
+        return False
+    graph = Graph(body.name, body.inputs, body.nodes, others, (), (("", new),))
+    found = _in_place(graph, [(old, new)])
+    return new in found and not _folds_beside(graph.producers[new], old)
+
+
 def _folds_beside(node: Node, old: Value) -> bool:
     """Whether a node that reads the old value also holds a product."""
     inside = node.regions[0].nodes if node.op == "group" else (node,)
@@ -76,7 +86,9 @@ def _reads_what_it_writes(graph: Graph, old: Value, value: Value) -> bool:
     if aliases & set(node.operands):
         return False
     if old not in node.operands:
-        return get(node.op).nest is None and node.op not in ("scan", "cond")
+        record = get(node.op)
+        is_plain = record.nest is None or bool(record.overwrites)
+        return is_plain and node.op not in ("scan", "cond")
     if node.op != "group":
         return get(node.op).elementwise or _overwrites(node, old, value)
     return _elementwise_in(node, old)

@@ -82,12 +82,15 @@ class Cell:
         self.statements: list[Statement] = []
 
     def read(self, operand: int, gate: int = 0) -> Expr:
-        """An operand's element, of one of its gates."""
-        return self.ctx.operand(operand, self._place(gate))
+        """An operand's element, of one of its gates; loaded now, before what is stored later."""
+        return self._named(self.ctx.operand(operand, self._place(gate)))
 
     def let(self, op: str, *operands: Expr) -> Expr:
+        return self._named(call(op, *operands))
+
+    def _named(self, value: Expr) -> Expr:
         name = self.ctx.fresh("v")
-        self.statements.append(Let(name, call(op, *operands)))
+        self.statements.append(Let(name, value))
         return Variable(name, self.dtype)
 
     def store(self, result: int, value: Expr, gate: int = 0) -> None:

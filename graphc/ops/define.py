@@ -164,8 +164,8 @@ class Op:
     pure         equal operands and attributes give equal results (false for nothing so far)
     fault        (builder, node) -> bool[], true where an index known only at run time lies outside;
                  absent: the operator has no such index
-    overwrites   of a nest: (operand, result) where element i of the result needs element i of the
-                 operand alone, and may be stored over it
+    overwrites   of a nest: (operand, result) of one type, where an element of the operand is read
+                 in one iteration alone, before the result's element there is stored
     max_ulp      greatest error of a backend against the correctly rounded result, float32; of a
                  reduction or contraction: in ulp of the sum of its terms' magnitudes
     """

@@ -127,6 +127,7 @@ define(
     decompose=lstm_decompose,
     nest=nest_of(_write_cell),
     samples=lstm_samples,
+    overwrites=((1, 1),),
     max_ulp=16,
 )
 
@@ -198,6 +199,6 @@ define(
     decompose=grad_decompose,
     nest=nest_of(_write_grad),
     samples=grad_samples,
-    overwrites=((3, 1),),
+    overwrites=((0, 0), (3, 1)),
     max_ulp=16,
 )

@@ -146,6 +146,71 @@ def launches(steps: Sequence[Step]) -> Iterator[Launch]:
             yield from launches(step.steps)
 
 
+def doubles(b: Builder, h: Value, x: Value) -> Sequence[Value]:
+    return b.add(h, x), b.scale(x, 2.0)
+
+
+def doubles_of_the_turned(b: Builder, h: Value, x: Value) -> Sequence[Value]:
+    return h, b.add(b.transpose(x, (1, 0)), h)
+
+
+def stored_before_read(b: Builder, h: Value, x: Value) -> Sequence[Value]:
+    new = b.scale(h, 2.0)
+    return b.add(x, new), new
+
+
+def product_beside(b: Builder, h: Value, x: Value) -> Sequence[Value]:
+    return h, b.add(b.matmul(h, h), x)
+
+
+def taken_and_given_twice(b: Builder, h: Value, x: Value) -> Sequence[Value]:
+    new = b.scale(x, 2.0)
+    return b.add(h, new), new, new, x
+
+
+def loop_over_a_temporary(body: Callable[..., Sequence[Value]], again: bool) -> Graph:
+    """A loop over tanh(raw), which is read once more after it where `again` says so."""
+    formal = [value(3, 3, name="h"), value(3, 3, name="x")]
+    inner = Builder()
+    outputs = tuple(body(inner, *formal))
+    region = Graph("body", tuple(formal), tuple(inner.nodes), outputs)
+    inputs = [value(3, 3, name="h"), value(4, 3, 3, name="raw")]
+    b = Builder()
+    xs = b.op("tanh", inputs[1])
+    attrs = {"length": 4, "reverse": False, "consts": 0, "carries": 1}
+    results = list(b.emit("scan", [inputs[0], xs], attrs, (region,)))
+    results += [b.neg(b.reshape(xs, (36,)))] if again else []
+    return Graph("loop", tuple(inputs), tuple(b.nodes), tuple(results))
+
+
+def stacks_of(graph: Graph) -> int:
+    return sum(s.purpose == "temporary" and s.size == 36 for s in lower(graph).storages)
+
+
+@pytest.mark.parametrize(
+    ("body", "again", "stacks"),
+    [
+        (doubles, False, 1),
+        (doubles, True, 2),
+        (doubles_of_the_turned, False, 2),
+        (stored_before_read, False, 2),
+        (taken_and_given_twice, False, 4),
+    ],
+)
+def test_stacks_are_stored_over_where_nothing_reads_them_later(
+    body: Callable[..., Sequence[Value]], again: bool, stacks: int
+) -> None:
+    graph = loop_over_a_temporary(body, again)
+    random = np.random.default_rng(0)
+    compare(graph, [random.normal(size=v.shape) for v in graph.inputs])
+    assert stacks_of(graph) == stacks
+
+
+def test_a_product_is_not_stored_over_what_its_epilogue_reads() -> None:
+    graph = run_pipeline(loop_over_a_temporary(product_beside, False), FUSE, ())
+    assert "matmul" in str(graph) and stacks_of(graph) == 2
+
+
 class Net(nn.Module):
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -165,3 +230,10 @@ def test_training_loops_copy_nothing(kind: str) -> None:
     for repeat in repeats:
         names = [launch.name for launch in launches(repeat.steps)]
         assert not {"carry", "stack", "layout", "copy"} & set(names), names
+
+
+def test_the_gates_of_an_lstm_and_their_gradients_share_one_stack() -> None:
+    spec = graphc.Spec((6, 2, 3))
+    step = graphc.TrainStep(Net("LSTM"), lambda model, x: model(x), optim.SGD(lr=0.1), spec)
+    storages = lower(step.program.stage("fused")).storages
+    assert sum(s.purpose == "temporary" and s.shape == (6, 2, 16) for s in storages) == 1
