@@ -151,7 +151,10 @@ def _checked_manifest(content: bytes, path: Path) -> dict[str, Any]:
     header = _header_bytes(content, path)
     prefix = _PREFIX.encode()
     if not header.startswith(prefix):
-        raise CheckpointError(f"{path}: is no graphc checkpoint, or its header is damaged")
+        raise CheckpointError(
+            f"{path}: is no graphc checkpoint, or its header is damaged (weights that others have "
+            "written are read by safetensors.numpy.load_file, for model.load_state_dict)"
+        )
     place = slice(len(prefix), len(prefix) + len(_ZEROS))
     blank = header[: place.start] + _ZEROS.encode() + header[place.stop :]
     if hashlib.sha256(blank).hexdigest().encode() != header[place]:
