@@ -243,7 +243,8 @@ class Lowering:
         return self.temporary(value.shape, value.dtype, order, node.source)
 
     def _launch(self, lowered: Lowered, name: str, source: tuple[str, ...], reason: str) -> None:
-        if any(0 in buffer.shape for buffer in lowered.kernel.buffers if buffer.access == "out"):
+        stored = [buffer for buffer in lowered.kernel.buffers if buffer.access == "out"]
+        if stored and all(0 in buffer.shape for buffer in stored):
             return
         key = f"{name}.{lowered.kernel.structural_hash[:12]}"
         self.kernels.setdefault(key, replace(lowered.kernel, name=key))

@@ -163,3 +163,13 @@ def test_the_option_switches_it_off() -> None:
     graph = Simplify().run(traced(FOUND["plain"][0]))
     assert not attentions(Recognise(attention=False).run(graph))
     assert any(isinstance(step, Recognise) and step.attention for step in DEFAULT)
+
+
+def test_unfused_programs_open_what_a_model_names() -> None:
+    specs = [Spec(x.shape, "float64") for x in (Q, K, V)]
+    fused, unfused = (
+        graphc.compile(F.scaled_dot_product_attention, *specs, fuse=fuse) for fuse in (True, False)
+    )
+    names = {launch.name for launch in unfused.launches}
+    assert [launch.name for launch in fused.launches if launch.ops] == ["attention"]
+    assert "matmul" in names and "attention" not in names
