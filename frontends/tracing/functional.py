@@ -42,6 +42,9 @@ from graphc.frontends.tracing.functional_creation import (
     zeros,
     zeros_like,
 )
+from graphc.frontends.tracing.functional_ctc import (
+    ctc_loss,
+)
 from graphc.frontends.tracing.functional_einsum import (
     einsum,
 )
@@ -268,6 +271,7 @@ __all__ = [
     "cosine_similarity",
     "count_nonzero",
     "cross_entropy",
+    "ctc_loss",
     "cumsum",
     "divide",
     "dot",
