@@ -19,7 +19,7 @@ def launches(function: Any, *specs: graphc.Spec) -> list[ProgramLaunch]:
 
 
 def test_a_product_counts_two_a_term() -> None:
-    (product, _) = launches(lambda x, w: x @ w, graphc.Spec((4, 5)), graphc.Spec((5, 6)))
+    (product,) = launches(lambda x, w: x @ w, graphc.Spec((4, 5)), graphc.Spec((5, 6)))
     assert product.flops == 2 * 4 * 5 * 6
     assert product.bytes == 4 * (4 * 5 + 5 * 6 + 4 * 6)
 
