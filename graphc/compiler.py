@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from graphc import settings
 from graphc.backend import Array, Backend, find
-from graphc.errors import MemoryBudgetError
+from graphc.budget import within_budget
 from graphc.ir import Graph, Remark
 from graphc.loops import Schedule
 from graphc.lowering.lower import lower
 from graphc.lowering.sharing import share_streams
-from graphc.passes.base import Pipeline
+from graphc.passes.base import Pipeline, run_pipeline
 from graphc.passes.faults import checks_of
 from graphc.passes.pipelines import DEFAULT
+from graphc.passes.remat import Remat
 from graphc.passes.stages import run_stages
 from graphc.planning.plan import MemoryPlan, plan_memory
 from graphc.runtime.compiled import Compiled, layout_of
@@ -35,16 +36,16 @@ def compile_graph(
 ) -> Program:
     """Passes, lowering, memory plan and code, or what the cache holds of them.
 
-    `state` holds the graph's state tensors. Raises MemoryBudgetError where the plan's peak is
-    above `memory_budget` bytes.
+    `state` holds the graph's state tensors. Where the peak is above `memory_budget` bytes,
+    tensors are computed again instead of kept, no more of them than it takes. Raises
+    MemoryBudgetError where the peak stays above.
     """
     state = State() if state is None else state
     names = [value.name for value in graph.state if value.name in state]
     fixed = {name: state[name].order for name in names if state[name].locked}
     compilation = _Compilation(graph, passes, fixed, find(backend))
-    compiled = compilation.result()
-    plan = _plan_of(compiled, threads)
-    _check_budget(plan, memory_budget)
+    compilation, compiled = within_budget(compilation, memory_budget, _threads(threads))
+    plan = compiled.plan.with_threads(_threads(threads))
     for storage in compiled.layout.storages:
         if storage.purpose == "state" and not state[storage.name].locked:
             state.set_order(storage.name, storage.order)
@@ -58,27 +59,41 @@ def memory_of(
     backend: str = "cpu",
     threads: int | None = None,
     passes: Pipeline = DEFAULT,
+    memory_budget: int | None = None,
 ) -> MemoryPlan:
     """The memory of the program that `compile_graph` would make; none of it is allocated."""
-    return _plan_of(_Compilation(graph, passes, {}, find(backend)).result(), threads)
+    compilation = _Compilation(graph, passes, {}, find(backend))
+    _, compiled = within_budget(compilation, memory_budget, _threads(threads))
+    return compiled.plan.with_threads(_threads(threads))
 
 
-def _plan_of(compiled: Compiled, threads: int | None) -> MemoryPlan:
-    return compiled.plan.with_threads(settings.threads() if threads is None else threads)
+def _threads(threads: int | None) -> int:
+    return settings.threads() if threads is None else threads
 
 
 @dataclass(frozen=True)
 class _Compilation:
-    """The way of a graph, each step of it when it is asked for."""
+    """The way of a graph, each step of it when it is asked for.
+
+    `plain` is the same way without the last pass, which is run on its result.
+    """
 
     graph: Graph
     passes: Pipeline
     orders: Mapping[str, tuple[int, ...]]  # of the state that other programs hold
     backend: Backend
+    plain: _Compilation | None = None
 
     @cached_property
     def stages(self) -> Mapping[str, Graph]:
-        return run_stages(self.graph, self.passes)
+        if self.plain is None:
+            return run_stages(self.graph, self.passes)
+        stages = self.plain.stages
+        return {**stages, "fused": run_pipeline(stages["fused"], self.passes[-1:])}
+
+    def with_less_memory(self, percent: int) -> _Compilation:
+        """The same, with tensors computed again until that much of the peak is left."""
+        return replace(self, passes=(*self.passes, Remat(percent)), plain=self)
 
     @cached_property
     def lowered(self) -> tuple[Schedule, Mapping[str, Array]]:
@@ -88,13 +103,24 @@ class _Compilation:
     def schedule(self) -> Schedule:
         return self.lowered[0]
 
+    @cached_property
+    def kept(self) -> KeptProgram:
+        return KeptProgram(self.graph, self.passes, self.orders, self.backend.identity())
+
+    @cached_property
+    def from_cache(self) -> Compiled | None:
+        return self.kept.read(again=self.schedule)
+
+    def plan(self) -> MemoryPlan:
+        """The plan, generating no code: where there is none yet, threads have no scratch in it."""
+        return self.from_cache.plan if self.from_cache else plan_memory(self.schedule())
+
     def result(self) -> Compiled:
         """From the cache, or made and kept there."""
-        kept = KeptProgram(self.graph, self.passes, self.orders, self.backend.identity())
-        compiled = kept.read(again=self.schedule)
+        compiled = self.from_cache
         if compiled is None:
             compiled = self.run()
-            kept.write(compiled)
+            self.kept.write(compiled)
         return compiled
 
     def run(self) -> Compiled:
@@ -119,10 +145,3 @@ def build(
         objects=backend.link(schedule, plan, code),
         make_schedule=lambda: schedule,
     )
-
-
-def _check_budget(plan: MemoryPlan, budget_bytes: int | None) -> None:
-    if budget_bytes is not None and plan.peak_bytes > budget_bytes:
-        raise MemoryBudgetError(
-            f"{plan.name} needs {plan.peak_bytes} bytes, the budget is {budget_bytes}"
-        )

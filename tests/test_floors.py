@@ -18,7 +18,7 @@ FLOORS = {
     "ir": 2, "loops": 2,
     "ops": 3,
     "passes": 4, "lowering": 4, "planning": 4, "runtime": 4, "backend": 4,
-    "compiler": 5, "tools": 5, "inspect": 5,
+    "budget": 5, "compiler": 5, "tools": 5, "inspect": 5,
     "frontends": 6, "backends": 6,
     "cli": 7, "models": 7,
 }  # fmt: skip

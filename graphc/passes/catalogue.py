@@ -13,6 +13,7 @@ from graphc.passes.faults import Faults
 from graphc.passes.fold import Fold
 from graphc.passes.fuse import Fuse
 from graphc.passes.recognise import Recognise
+from graphc.passes.remat import Remat
 from graphc.passes.simplify import Simplify
 from graphc.passes.split_reductions import SplitReductions
 from graphc.passes.split_scan import SplitScan
@@ -26,6 +27,7 @@ _KINDS: tuple[type[Pass], ...] = (
     Fold,
     Fuse,
     Recognise,
+    Remat,
     Simplify,
     SplitReductions,
     SplitScan,

@@ -135,6 +135,7 @@ class _Sharing:
         self.sizes = {s.name: s.nbytes for s in schedule.storages if s.purpose == "temporary"}
         self.pairs = {key: in_place_pairs(kernel) for key, kernel in schedule.kernels.items()}
         self.root = {name: name for name in self.sizes}
+        self.taken: set[tuple[int, str]] = set()  # whose bytes a launch's result took, by position
         self.positions = {name: _mask(spans) for name, spans in liveness.spans.items()}
 
     def groups(self) -> dict[str, str]:
@@ -161,7 +162,10 @@ class _Sharing:
         if dying.stop != born.stop or not self._changes_hands(node.position, dying, born):
             return
         old, new = self._find(dying.storage), self._find(born.storage)
-        if old != new and self.positions[old] & self.positions[new] == 1 << node.position:
+        if old == new or (node.position, old) in self.taken:
+            return  # another result of this launch lies there, though nothing may read it later
+        if self.positions[old] & self.positions[new] == 1 << node.position:
+            self.taken.add((node.position, old))
             self.positions[old] |= self.positions[new]
             self.root[new] = old
 

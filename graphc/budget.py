@@ -1,0 +1,105 @@
+"""A program within a memory budget: a bounded search over how much is computed again.
+
+    peak = state, inputs, outputs, constants + arena + scratch of the threads     <= budget
+
+Only the arena can give way. Each try asks the pass `remat` for the share of the live bytes that
+would fit, lowers and plans; the plan says what came of it, and the next try asks for as much less
+as was missing. Code is generated for what fits, and for nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from graphc.errors import MemoryBudgetError
+from graphc.planning.memory_plan import MemoryPlan
+from graphc.planning.text import format_bytes
+from graphc.runtime.compiled import Compiled
+
+MOST_TRIES = 4
+_MOST_LINES = 5  # of the model, in an error
+
+
+class Way(Protocol):
+    """A compilation on its way; see `graphc.compiler`."""
+
+    def plan(self) -> MemoryPlan: ...
+
+    def result(self) -> Compiled: ...
+
+    def with_less_memory(self: _Way, percent: int) -> _Way: ...
+
+
+_Way = TypeVar("_Way", bound=Way)
+
+
+def within_budget(way: _Way, budget_bytes: int | None, threads: int) -> tuple[_Way, Compiled]:
+    """The way that was taken, and its result, of a peak of at most the budget (None: any).
+
+    Raises MemoryBudgetError with the least peak that was reached.
+    """
+    if budget_bytes is None:
+        return way, way.result()
+    return _Search(way, budget_bytes, threads).run(way)
+
+
+class _Search:
+    def __init__(self, way: Way, budget_bytes: int, threads: int) -> None:
+        self.budget_bytes = budget_bytes
+        self.threads = threads
+        self.whole = self.least = way.plan().with_threads(threads)
+        self.scratch_bytes = self.whole.scratch_bytes
+
+    def run(self, way: _Way) -> tuple[_Way, Compiled]:
+        percent, plan, trial = 100, self.whole, way
+        for left in reversed(range(MOST_TRIES + 1)):
+            compiled = self._fitting(trial, plan)
+            if compiled is not None:
+                return trial, compiled
+            if left == 0 or percent == 0:
+                break
+            percent = self._next(percent, plan, is_last=left == 1)
+            trial = way.with_less_memory(percent)
+            plan = trial.plan().with_threads(self.threads)
+            if percent and plan.arena_bytes >= self.least.arena_bytes:
+                break  # nothing more can be computed again
+        raise self._error()
+
+    def _fitting(self, way: Way, plan: MemoryPlan) -> Compiled | None:
+        """The result, where it fits; the scratch is known once there is code."""
+        self.least = min(self.least, plan, key=lambda found: found.arena_bytes)
+        if self._peak(plan) > self.budget_bytes:
+            return None
+        compiled = way.result()
+        self.scratch_bytes = max(self.scratch_bytes, compiled.plan.scratch_bytes)
+        return compiled if self._peak(compiled.plan) <= self.budget_bytes else None
+
+    def _next(self, percent: int, plan: MemoryPlan, is_last: bool) -> int:
+        """The share of the peak to try after one whose plan was too large."""
+        room = plan.arena_bytes - (self._peak(plan) - self.budget_bytes)
+        if is_last or room <= 0:
+            return 0
+        return max(min(percent - 1, percent * room // plan.arena_bytes), 0)
+
+    def _peak(self, plan: MemoryPlan) -> int:
+        """The peak with all the scratch that is known of."""
+        missing = max(self.scratch_bytes - plan.scratch_bytes, 0)
+        return plan.with_threads(self.threads).peak_bytes + missing * self.threads
+
+    def _error(self) -> MemoryBudgetError:
+        least = self._peak(self.least)
+        text = f"{self.whole.name} needs {self._peak(self.whole)} bytes"
+        if least < self._peak(self.whole):
+            text += f", {least} with all computed again that may be"
+        return MemoryBudgetError(
+            f"{text}; the budget is {self.budget_bytes}. Held at the peak: {_held(self.least)}"
+        )
+
+
+def _held(plan: MemoryPlan) -> str:
+    from graphc.inspect.memory_report import by_line
+
+    resident = sum(buffer.bytes for buffer in plan.resident)
+    parts = [f"{format_bytes(resident)} of state, inputs and outputs"]
+    parts += [f"{format_bytes(count)} by {line}" for line, count, _ in by_line(plan)[:_MOST_LINES]]
+    return ", ".join(parts)

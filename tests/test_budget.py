@@ -1,0 +1,130 @@
+"""Programs within a memory budget, and the error where there is none."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphc.functional as F
+from graphc import Spec, TrainStep, nn, optim
+from graphc.budget import MOST_TRIES
+from graphc.compiler import memory_of
+from graphc.errors import MemoryBudgetError
+from graphc.models.resnet20 import ResNet20
+
+
+class Text(nn.Module):
+    """Two decoder layers over 16 characters, as a small GPT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(20, 16)
+        layers = [nn.TransformerEncoderLayer(16, 2, 32, dropout=0.1) for _ in range(3)]
+        self.layers = nn.ModuleList(layers)
+        self.head = nn.Linear(16, 20)
+
+    def forward(self, x: Any) -> Any:
+        x = self.embedding(x)
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x)
+
+
+def next_of(model: Any, x: Any, y: Any) -> Any:
+    return F.cross_entropy(model(x).reshape((-1, 20)), y.reshape((-1,)))
+
+
+def classify(model: Any, x: Any, y: Any) -> Any:
+    return F.cross_entropy(model(x), y)
+
+
+def text_step(**options: Any) -> TrainStep:
+    specs = Spec((16, 4), "int32"), Spec((16, 4), "int32")
+    return TrainStep(Text(), next_of, optim.AdamW(lr=1e-3), *specs, threads=1, **options)
+
+
+def image_step(**options: Any) -> TrainStep:
+    specs = Spec((4, 3, 16, 16)), Spec((4,), "int32")
+    return TrainStep(ResNet20(), classify, optim.SGD(lr=0.1), *specs, threads=1, **options)
+
+
+def batch_of(step: TrainStep) -> list[np.ndarray[Any, Any]]:
+    random = np.random.default_rng(0)
+    return [
+        random.integers(0, 10, spec.shape).astype(np.int32)
+        if spec.dtype.name == "int32"
+        else random.normal(size=spec.shape).astype(np.float32)
+        for spec in step.batch_specs
+    ]
+
+
+@pytest.mark.parametrize("make", [image_step, text_step])
+def test_a_budget_under_the_peak_gives_a_program_that_fits_with_the_same_bits(make: Any) -> None:
+    whole = make()
+    memory = whole.program.memory
+    budget = memory.peak_bytes - memory.arena_bytes * 3 // 10
+    tight = make(memory_budget=budget)
+    assert tight.program.memory.peak_bytes <= budget
+    batch = batch_of(whole)
+    for _ in range(2):
+        assert float(whole(*batch)) == float(tight(*batch))
+    state = tight.state_dict()
+    for name, array in whole.state_dict().items():
+        np.testing.assert_array_equal(array, state[name], err_msg=name)
+
+
+def test_a_budget_that_is_kept_anyway_changes_nothing() -> None:
+    whole = text_step()
+    roomy = text_step(memory_budget=whole.program.memory.peak_bytes)
+    assert roomy.program.memory == whole.program.memory
+
+
+def test_a_smaller_budget_never_takes_more() -> None:
+    step = text_step()
+    whole = memory_of(step.graph, backend="interpreter", threads=1)
+    peaks = [
+        memory_of(
+            step.graph,
+            backend="interpreter",
+            threads=1,
+            memory_budget=whole.peak_bytes - whole.arena_bytes * tenths // 12,
+        ).peak_bytes
+        for tenths in range(4)
+    ]
+    assert peaks == sorted(peaks, reverse=True)
+    assert peaks[3] < peaks[0]
+
+
+def test_an_impossible_budget_names_what_was_reached_and_who_is_live() -> None:
+    step = text_step()
+    whole = memory_of(step.graph, backend="interpreter", threads=1)
+    with pytest.raises(MemoryBudgetError) as error:
+        memory_of(step.graph, backend="interpreter", threads=1, memory_budget=1000)
+    text = str(error.value)
+    assert f"needs {whole.peak_bytes} bytes" in text
+    assert "the budget is 1000" in text
+    assert "with all computed again that may be" in text
+    assert "test_budget.py:" in text
+
+
+def test_the_search_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    from graphc import compiler
+
+    tries: list[int] = []
+    whole = compiler._Compilation.with_less_memory
+
+    def counted(self: Any, percent: int) -> Any:
+        tries.append(percent)
+        return whole(self, percent)
+
+    monkeypatch.setattr(compiler._Compilation, "with_less_memory", counted)
+    step = image_step()
+    for budget in (1000, 1_000_000, 2_500_000, 3_000_000):
+        tries.clear()
+        with contextlib.suppress(MemoryBudgetError):
+            memory_of(step.graph, backend="interpreter", threads=1, memory_budget=budget)
+        assert len(tries) <= MOST_TRIES
+        assert tries == sorted(set(tries), reverse=True)
