@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from graphc.ir import Graph, Node, Value
@@ -13,7 +14,7 @@ from graphc.ops import get
 def group_domain(region: Graph) -> tuple[int, ...]:
     """The results' shape, or what a reduction leaves whose value is read back at full shape."""
     shapes = {value.shape for value in region.outputs}
-    full = max(shapes, key=len)
+    full = max(shapes, key=lambda shape: (len(shape), math.prod(shape)))
     made = {value for node in region.nodes for value in node.results}
     domain = full
     for node in region.nodes:
@@ -56,7 +57,7 @@ def result_order(
         return same_shape[0].order
     same_rank = [places[v] for v in operands if len(v.shape) == len(value.shape)]
     if same_rank:
-        return max(same_rank, key=lambda place: _size(place.shape)).order
+        return max(same_rank, key=lambda place: math.prod(place.shape)).order
     return _reduced_order(nodes, value, places)
 
 
@@ -82,10 +83,3 @@ def _reduced_order(
             kept = [d for d in range(len(place.shape)) if d not in gone]
             return tuple(kept.index(d) for d in place.order if d in kept)
     return row_major(value.shape)
-
-
-def _size(shape: Sequence[int]) -> int:
-    size = 1
-    for extent in shape:
-        size *= extent
-    return size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -79,7 +80,7 @@ def assert_form(group: Node) -> None:
     ops = [node.op for node in region.nodes]
     assert sum(op in ("matmul", "conv2d", "conv2d_input_grad") for op in ops) <= 1
     shapes = {value.shape for value in region.outputs}
-    full = max(shapes, key=len)
+    full = max(shapes, key=lambda shape: (len(shape), math.prod(shape)))
     for shape in shapes - {full}:
         kept = [extent for extent in shape if extent != 1]
         assert list(full[: len(kept)]) == kept or shape == full[: len(shape)]
