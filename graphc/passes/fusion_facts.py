@@ -12,7 +12,7 @@ opaque        runs alone: control flow, sort, scatter
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Literal
 
@@ -24,6 +24,12 @@ Kind = Literal[
 ]
 
 _LONGEST_COPY = 3  # nodes in a chain that every reader computes again
+_LONGEST_REPEAT = 8  # where its start is kept for a later reader in any case
+
+# Slow, yet faster in vectors than a store and a load of memory outside the nearest cache.
+_REPEATED = frozenset(
+    {"exp", "expm1", "log", "log1p", "erf", "tanh", "sigmoid", "sqrt", "rsqrt", "div"}
+)
 
 # Correctly rounded, yet slow; other slow operators are known by their error bound.
 _SLOW = frozenset(
@@ -34,6 +40,10 @@ _SLOW = frozenset(
 def is_cheap(node: Node) -> bool:
     """Whether computing the node again costs less than a store and a load."""
     return node.op not in _SLOW and get(node.op).max_ulp <= 0.5
+
+
+def _may_repeat(node: Node) -> bool:
+    return is_cheap(node) or node.op in _REPEATED
 
 
 def is_view(node: Node) -> bool:
@@ -172,12 +182,97 @@ class Facts:
     def _is_copied(self, node: Node) -> bool:
         (result,) = node.results
         readers = self.readers(result)
-        if len(readers) < 2 or not is_cheap(node) or self.is_result(result):
+        if len(readers) < 2 or self.is_result(result):
             return False
         if any(self.kinds[reader] not in ("elementwise", "reduction") for reader in readers):
             return False
+        if self._is_repeated(node):
+            return True
+        if not is_cheap(node):
+            return False
         wide = {value for value in node.operands if not self.is_small(value, result)}
         return len(wide) == 1 and self._is_at_hand(wide.pop(), node)
+
+    def _is_repeated(self, node: Node) -> bool:
+        """Whether the node is computed from one tensor that is kept for later readers in any
+        case, those of the backward: then they repeat it, and nothing else is kept."""
+        (result,) = node.results
+        if not self._is_kept(result):
+            return False
+        chain, bases = self._chain(node)
+        if len(bases) != 1 or len(chain) > _LONGEST_REPEAT:
+            return False
+        (base,) = bases
+        if not self._is_kept(base, chain) or max(self.readers(base)) < max(self.readers(result)):
+            return False
+        for position in chain:
+            self._copied[position] = len(chain)
+            self.kinds[position] = "transparent"
+        return True
+
+    def _chain(self, node: Node) -> tuple[set[int], set[Value]]:
+        """(the node, and all before it that only it needs or that are copied; what these read)."""
+        chain: set[int] = set()
+        bases: set[Value] = set()
+        waiting = [self.position[node.results[0]]] if _may_repeat(node) else []
+        while waiting:
+            position = waiting.pop()
+            chain.add(position)
+            member = self.nodes[position]
+            for value in member.operands:
+                maker = self.position.get(value)
+                if maker is not None and (maker in chain or self._is_between(maker, chain)):
+                    waiting += [] if maker in chain else [maker]
+                elif not self.is_small(value, member.results[0]):
+                    bases.add(value)
+        return chain, bases
+
+    def _is_between(self, maker: int, chain: set[int]) -> bool:
+        """Whether a node that a chain reads is copied anyway, or serves nothing else."""
+        if maker in self._copied:
+            return True
+        node = self.nodes[maker]
+        if self.kinds[maker] != "elementwise" or not _may_repeat(node):
+            return False
+        return not self.is_result(node.results[0]) and self.readers(node.results[0]) <= chain
+
+    def _makers(self, node: Node) -> Iterator[int]:
+        for value in node.operands:
+            if value in self.position:
+                yield self.position[value]
+
+    def _is_kept(self, value: Value, but: Iterable[int] = ()) -> bool:
+        """Whether a reader, other than `but`, meets what comes after a node that runs alone."""
+        maker = self.position.get(value)
+        depth = 0 if maker is None else self._depths[maker]
+        return any(self._reaches[reader] > depth for reader in self.readers(value) - set(but))
+
+    @cached_property
+    def _reaches(self) -> list[int]:
+        """The greatest level of what follows from each node element by element, itself too."""
+        reaches = [0] * len(self.nodes)
+        for position in range(len(self.nodes) - 1, -1, -1):
+            node = self.nodes[position]
+            users = [self.position[u.results[0]] for v in node.results for u in self._users(v)]
+            near = [reaches[u] for u in users if self.kinds[u] in ("elementwise", "transparent")]
+            reaches[position] = max(self._level(node), *near, 0)
+        return reaches
+
+    def _users(self, value: Value) -> tuple[Node, ...]:
+        return self.graph.users.get(value, ())
+
+    def _level(self, node: Node) -> int:
+        return max((self._depths[maker] for maker in self._makers(node)), default=0)
+
+    @cached_property
+    def _depths(self) -> list[int]:
+        """How many nodes that run alone come one after another up to each node, itself too."""
+        alone = ("contraction", "window", "opaque")
+        depths: list[int] = []
+        for node, kind in zip(self.nodes, self.kinds, strict=True):
+            level = max((depths[maker] for maker in self._makers(node)), default=0)
+            depths.append(level + (kind in alone))
+        return depths
 
     def is_small(self, value: Value, beside: Value) -> bool:
         """Whether the value is read through a broadcast of less than an eighth of its size."""
