@@ -104,9 +104,12 @@ def _overwrites(node: Node, old: Value, value: Value) -> bool:
 def _views_of(graph: Graph, old: Value) -> set[Value]:
     """Other values that read the state's memory."""
     found: set[Value] = set()
-    for node in graph.nodes:
-        if get(node.op).view and (found | {old}) & set(node.operands):
-            found.update(node.results)
+    waiting = [old]
+    while waiting:
+        for node in graph.users.get(waiting.pop(), ()):
+            if get(node.op).view and found.isdisjoint(node.results):
+                found.update(node.results)
+                waiting += node.results
     return found
 
 
