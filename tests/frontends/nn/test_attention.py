@@ -236,6 +236,18 @@ def test_rows_and_keys_of_several_blocks_agree_with_the_unfused() -> None:
 
 
 @pytest.mark.parametrize(
+    "shape", [(5, 7), (4, 5, 7), (3, 4, 5, 7), (2, 3, 1, 5, 7), (2, 1, 4, 5, 7), (1, 3, 1, 1, 7)]
+)
+def test_masks_broadcast_over_more_leading_dimensions(shape: tuple[int, ...]) -> None:
+    q, k, v = (example(2, 3, 4, *end, seed=n) for n, end in enumerate([(5, 6), (7, 6), (7, 2)]))
+    seen = np.random.default_rng(4).random(shape) < 0.7
+    seen[..., 0] = True
+    scores = np.where(seen, q @ k.swapaxes(-1, -2) / np.sqrt(6), -np.inf)
+    powers = np.exp(scores - scores.max(-1, keepdims=True))
+    close(attend(q, k, v, attn_mask=seen), powers / powers.sum(-1, keepdims=True) @ v)
+
+
+@pytest.mark.parametrize(
     ("shapes", "options", "message"),
     [
         ([(2, 3), (4, 5), (4, 2)], {}, "expected"),
