@@ -17,7 +17,6 @@ from graphc.planning.plan import MemoryPlan
 from graphc.runtime.versions import sources_digest
 from graphc.target import Target
 
-from .attention import tile_local_blocks
 from .engine import keep, module_text, object_code, read_kept, toolchain
 from .helpers import generate_all
 from .statements import KernelText, emit_kernel
@@ -106,5 +105,4 @@ def kernel_text(kernel: Kernel, symbol: str, target: Target) -> str:
 
 def emit(kernel: Kernel, symbol: str, target: Target) -> KernelText:
     """A kernel's function, tiled for the target."""
-    tiled = tile_local_blocks(kernel, target) or tile(kernel, target)
-    return emit_kernel(tiled, symbol, target)
+    return emit_kernel(tile(kernel, target), symbol, target)

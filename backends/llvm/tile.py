@@ -8,6 +8,7 @@ from __future__ import annotations
 from graphc.loops import Kernel
 from graphc.target import Target
 
+from .attention import tile_local_blocks
 from .columns import sink_columns
 from .contraction import tile_contraction
 from .elementwise import vectorise
@@ -17,7 +18,8 @@ from .transposed import tile_transposed
 def tile(kernel: Kernel, target: Target) -> Kernel:
     """The kernel as this target runs it best."""
     return (
-        tile_contraction(kernel, target)
+        tile_local_blocks(kernel, target)
+        or tile_contraction(kernel, target)
         or tile_transposed(kernel, target)
         or sink_columns(kernel)
         or vectorise(kernel)
