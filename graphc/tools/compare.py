@@ -6,7 +6,7 @@ import numpy as np
 
 from graphc.ops.samples import NumpyArray
 
-# Relative to the largest element; sums of thousands of products round this far and no further.
+# Relative to the largest element; where sums do not cancel, thousands of terms round less far.
 _TOLERANCES = {"float64": 1e-11, "float32": 1e-4}
 
 
@@ -37,11 +37,6 @@ def distance(found: NumpyArray, expected: NumpyArray) -> float:
         return 0.0
     largest = float(np.abs(b[finite]).max())
     return float(np.abs(a - b)[finite].max()) / max(largest, 1e-30)
-
-
-def agrees(found: NumpyArray, expected: NumpyArray) -> bool:
-    """Whether rounding explains the difference; whole numbers must be equal."""
-    return distance(found, expected) <= tolerance(expected)
 
 
 def tolerance(array: NumpyArray) -> float:
