@@ -61,6 +61,11 @@ class Store:
         folder = self._folder()
         return [] if folder is None else _newest_first(_entries(folder))
 
+    def total_bytes(self) -> int:
+        """What all files take. Quicker than listing them: it is asked at every compilation."""
+        folder = self._folder()
+        return 0 if folder is None else sum(facts.st_size for _, facts in _files(folder))
+
     def _folder(self) -> Path | None:
         """The folder, made where there is none; None where another user could change it."""
         root = settings.cache_folder()
@@ -108,11 +113,11 @@ def all_entries(kinds: Iterable[str]) -> list[Entry]:
 
 def trim(kinds: Iterable[str], limit_bytes: int) -> None:
     """Where the files of all kinds take more than the limit, remove those unused for longest."""
-    entries = all_entries(kinds)
-    if sum(entry.bytes for entry in entries) <= limit_bytes:
+    kinds = list(kinds)
+    if sum(Store(kind).total_bytes() for kind in kinds) <= limit_bytes:
         return
     room = limit_bytes * _TRIMMED[0] // _TRIMMED[1]
-    for entry in entries:
+    for entry in all_entries(kinds):
         room -= entry.bytes
         if room < 0:
             remove(entry)
@@ -124,6 +129,10 @@ def remove(entry: Entry) -> None:
 
 
 def _entries(folder: Path) -> Iterator[Entry]:
+    return (Entry(Path(path), facts.st_size, facts.st_mtime) for path, facts in _files(folder))
+
+
+def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
     with os.scandir(folder) as found:
         for item in found:
             try:
@@ -131,7 +140,7 @@ def _entries(folder: Path) -> Iterator[Entry]:
             except OSError:
                 continue  # removed meanwhile
             if stat.S_ISREG(facts.st_mode):
-                yield Entry(Path(item.path), facts.st_size, facts.st_mtime)
+                yield item.path, facts
 
 
 def _newest_first(entries: Iterable[Entry]) -> list[Entry]:
