@@ -17,6 +17,7 @@ from graphc.planning.text import format_bytes
 from graphc.runtime.compiled import Compiled
 
 MOST_TRIES = 4
+_LEAST_STEP = 3  # percent from try to try: one of less often brings the same
 _MOST_LINES = 5  # of the model, in an error
 
 
@@ -61,8 +62,6 @@ class _Search:
             percent = self._next(percent, plan, is_last=left == 1)
             trial = way.with_less_memory(percent)
             plan = trial.plan().with_threads(self.threads)
-            if percent and plan.arena_bytes >= self.least.arena_bytes:
-                break  # nothing more can be computed again
         raise self._error()
 
     def _fitting(self, way: Way, plan: MemoryPlan) -> Compiled | None:
@@ -77,9 +76,11 @@ class _Search:
     def _next(self, percent: int, plan: MemoryPlan, is_last: bool) -> int:
         """The share of the peak to try after one whose plan was too large."""
         room = plan.arena_bytes - (self._peak(plan) - self.budget_bytes)
-        if is_last or room <= 0:
+        stuck = percent < 100 and plan.arena_bytes > self.least.arena_bytes
+        if is_last or room <= 0 or stuck:
             return 0
-        return max(min(percent - 1, percent * room // plan.arena_bytes), 0)
+        step = _LEAST_STEP if percent < 100 else 1
+        return max(min(percent - step, percent * room // plan.arena_bytes), 0)
 
     def _peak(self, plan: MemoryPlan) -> int:
         """The peak with all the scratch that is known of."""

@@ -122,7 +122,7 @@ def test_the_search_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(compiler._Compilation, "with_less_memory", counted)
     step = image_step()
-    for budget in (1000, 1_000_000, 2_500_000, 3_000_000):
+    for budget in (1000, 2_500_000):
         tries.clear()
         with contextlib.suppress(MemoryBudgetError):
             memory_of(step.graph, backend="interpreter", threads=1, memory_budget=budget)

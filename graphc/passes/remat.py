@@ -31,6 +31,7 @@ from graphc.passes.base import Pass
 from graphc.passes.remat_choice import Choice, Eviction
 from graphc.passes.remat_course import Course, course_of
 from graphc.passes.remat_kept import keep_where_room
+from graphc.passes.remat_order import order_nodes
 from graphc.passes.remat_recipe import Flops
 from graphc.passes.remat_writer import Writer
 
@@ -40,15 +41,28 @@ _PATIENCE = 12  # rounds with no new least peak
 
 @dataclass(frozen=True)
 class Remat(Pass):
-    """Bring the live bytes down to `percent` of their peak, or as near as computing again gets."""
+    """Bring the live bytes down to `percent` of their peak, or as near as computing again gets.
+
+    order   first let launches run where they free memory early, which costs nothing
+    """
 
     name: ClassVar[str] = "remat"
 
     percent: int = 100
+    order: bool = True
 
     def run(self, graph: Graph) -> Graph:
         peak_bytes = course_of(graph).peak_bytes
-        return rematerialise(graph, peak_bytes * self.percent // 100)
+        target_bytes = peak_bytes * self.percent // 100
+        if self.percent >= 100:
+            return graph
+        starts = (order_nodes(graph), graph) if self.order else (graph,)
+        made = []
+        for start in starts:
+            made.append(rematerialise(start, target_bytes))
+            if course_of(made[-1]).peak_bytes <= target_bytes:
+                return made[-1]
+        return min(made, key=lambda found: course_of(found).peak_bytes)
 
 
 def rematerialise(graph: Graph, target_bytes: int) -> Graph:
@@ -56,8 +70,7 @@ def rematerialise(graph: Graph, target_bytes: int) -> Graph:
 
     The same object where nothing is computed again.
     """
-    made = _Rounds(graph).run(target_bytes)
-    return made if made is not graph else graph
+    return _Rounds(graph).run(target_bytes)
 
 
 class _Rounds:

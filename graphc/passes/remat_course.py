@@ -110,18 +110,23 @@ def _shared_in_place(
     """Bytes that results of an elementwise launch take over from operands that die in it."""
     if not runs(node) or not _is_elementwise(node):
         return 0
-    dying = [
-        value
-        for value in dict.fromkeys(node.operands)
-        if root.get(value) is value and reads[value][-1] == position
-    ]
+    dying: dict[Value, Value] = {}  # operand -> the tensor that it shows the whole of
+    for value in node.operands:
+        tensor = root.get(value)
+        if tensor is not None and reads[tensor][-1] == position and _same_size(tensor, value):
+            dying[value] = tensor
     shared = 0
     for result in node.results:
         match = next((value for value in dying if _same_layout(value, result)), None)
         if match is not None:
-            dying.remove(match)
+            tensor = dying[match]
+            dying = {value: other for value, other in dying.items() if other is not tensor}
             shared += result.type.nbytes
     return shared
+
+
+def _same_size(one: Value, other: Value) -> bool:
+    return one.type.nbytes == other.type.nbytes
 
 
 def _same_layout(one: Value, other: Value) -> bool:
