@@ -35,6 +35,7 @@ from graphc.lowering.kernels import Lowered, lower_nest, lower_values
 from graphc.lowering.layouts import state_orders
 from graphc.lowering.places import Place, reshaped, row_major, same_layout, transposed
 from graphc.lowering.results import is_read, readable_order, straight_outputs
+from graphc.lowering.shown import order_of, shown_strides
 from graphc.lowering.updates import updates_in_place
 from graphc.ops import get, make_node
 
@@ -141,7 +142,7 @@ class Lowering:
         if node.op == "reshape":
             view = None if place is None else reshaped(place, node.attrs["shape"])
             if view is None:
-                return False
+                return place is None and self._shows_memory(node.result) is not None
             self.places[node.result] = view
         return True
 
@@ -170,13 +171,14 @@ class Lowering:
         record = get(node.op)
         places = ChainMap(self._relaid_operands(node), self.places)
         order = result_order([node], node.results[0], places, self.producers)
+        order = self._shown_order(node) or order
         order = readable_order(self.current, [node], node.results[0], order)
         wanted = [v for v in node.results if record.nest is not None or is_read(self.current, v)]
         results = [(v, self._result_place(v, order, node, targets)) for v in wanted or node.results]
         producers = self.producers
         if record.nest is not None:
             for value in node.operands:
-                if not self._is_literal(value):
+                if not self._is_literal(value) and self._shows_memory(value) is None:
                     self.materialise(value)
             written = [place for _, place in results]
             lowered = lower_nest(node.op, node, written, self.places, producers)
@@ -211,6 +213,19 @@ class Lowering:
         name, reason = node.attrs["name"], node.attrs["reason"]
         lowered = lower_values(name, results, places, producers, domain)
         self._launch(lowered, name, node.source, reason)
+
+    def _shows_memory(self, value: Value) -> tuple[int, ...] | None:
+        return shown_strides(value, self.places, self.producers)
+
+    def _shown_order(self, node: Node) -> tuple[int, ...] | None:
+        """The order of the first operand of a nest, where that is a part of a tensor."""
+        value = node.operands[0] if node.operands else None
+        if get(node.op).nest is None or value is None or value in self.places:
+            return None
+        strides = self._shows_memory(value)
+        if strides is None or value.shape != node.results[0].shape:
+            return None
+        return order_of(value.shape, strides)
 
     def _is_literal(self, value: Value) -> bool:
         """Whether all elements are one constant, which needs no memory."""

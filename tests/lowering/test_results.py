@@ -17,14 +17,17 @@ from graphc.ops.evaluate import evaluate
 Array = NDArray[Any]
 
 
-def lowered(graph: Graph, *arrays: Array) -> tuple[list[str], list[Array]]:
+ATTENTION = {"scale": 0.6, "causal": False, "mask": False, "dropout": 0.0, "stream": 3}
+
+
+def lowered(graph: Graph, *arrays: Array, rtol: float = 1e-6) -> tuple[list[str], list[Array]]:
     """(the names of the launches, the outputs), after checking these against the meanings."""
     schedule = lower(graph)
     memory = dict(zip(schedule.inputs, arrays, strict=True))
     run_schedule(schedule, memory)
     found = [memory[name] for name in schedule.outputs]
     for got, want in zip(found, evaluate(graph, arrays)[0], strict=True):
-        np.testing.assert_allclose(got, want, rtol=1e-6)
+        np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol)
     return [step.name for step in schedule.steps], found  # type: ignore[union-attr]  # launches
 
 
@@ -93,3 +96,30 @@ def test_scatter_into_zeros_needs_no_memory_of_zeros() -> None:
     rows = np.array([1, 5, 1, 0], np.int64)
     names, _ = lowered(graph_of(b, (x, at), y), floats(4, 3), rows)
     assert names == ["scatter_add"]
+
+
+def test_parts_of_a_tensor_are_read_where_they_lie() -> None:
+    x = Value(TensorType((2, 5, 24), float32), "x")
+    b = Builder()
+    parts = [
+        b.transpose(
+            b.reshape(
+                b.op("slice", x, start=(0, 0, 8 * n), stop=(2, 5, 8 * n + 8), step=(1, 1, 1)),
+                (2, 5, 2, 4),
+            ),
+            (0, 2, 1, 3),
+        )
+        for n in range(3)
+    ]
+    y = b.emit("attention", parts, ATTENTION)[0]
+    names, _ = lowered(graph_of(b, (x,), y), floats(2, 5, 24), rtol=1e-5)
+    assert names == ["attention", "output"]
+
+
+def test_a_reshape_of_a_part_that_joins_dimensions_is_a_copy() -> None:
+    x = Value(TensorType((3, 4, 6), float32), "x")
+    b = Builder()
+    part = b.op("slice", x, start=(0, 1, 0), stop=(3, 3, 6), step=(1, 1, 1))
+    y = b.exp(b.reshape(part, (6, 6)))
+    names, _ = lowered(graph_of(b, (x,), y), floats(3, 4, 6))
+    assert names == ["reshape", "exp"]
