@@ -4,7 +4,8 @@
 
 Only the arena can give way. Each try asks the pass `remat` for the share of the live bytes that
 would fit, lowers and plans; the plan says what came of it, and the next try asks for as much less
-as was missing. Code is generated for what fits, and for nothing else.
+as was missing. Where there are loops, the other way to differentiate them is tried as well, which
+keeps only what each iteration starts from. Code is generated for what fits alone.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class Way(Protocol):
 
     def with_less_memory(self: _Way, percent: int) -> _Way: ...
 
+    def alternatives(self: _Way) -> tuple[_Way, ...]: ...
+
 
 _Way = TypeVar("_Way", bound=Way)
 
@@ -52,17 +55,35 @@ class _Search:
         self.scratch_bytes = self.whole.scratch_bytes
 
     def run(self, way: _Way) -> tuple[_Way, Compiled]:
-        percent, plan, trial = 100, self.whole, way
-        for left in reversed(range(MOST_TRIES + 1)):
+        compiled = self._fitting(way, self.whole)
+        if compiled is not None:
+            return way, compiled
+        others = way.alternatives()
+        tries = MOST_TRIES // (1 + len(others))
+        found = self._descend(way, self.whole, tries)
+        for other in others if found is None else ():
+            plan = other.plan()
+            compiled = self._fitting(other, plan)
+            if compiled is not None:
+                return other, compiled
+            found = found or self._descend(other, plan, tries - 1)
+        if found is None:
+            raise self._error()
+        return found
+
+    def _descend(self, way: _Way, plan: MemoryPlan, tries: int) -> tuple[_Way, Compiled] | None:
+        """The way with as much computed again as it takes; None: the tries are over."""
+        percent = 100
+        for left in reversed(range(tries)):
+            percent = self._next(percent, plan, is_last=left == 0)
+            trial = way.with_less_memory(percent)
+            plan = trial.plan()
             compiled = self._fitting(trial, plan)
             if compiled is not None:
                 return trial, compiled
-            if left == 0 or percent == 0:
+            if percent == 0:
                 break
-            percent = self._next(percent, plan, is_last=left == 1)
-            trial = way.with_less_memory(percent)
-            plan = trial.plan().with_threads(self.threads)
-        raise self._error()
+        return None
 
     def _fitting(self, way: Way, plan: MemoryPlan) -> Compiled | None:
         """The result, where it fits; the scratch is known once there is code."""

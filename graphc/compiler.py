@@ -13,6 +13,7 @@ from graphc.ir import Graph, Remark
 from graphc.loops import Schedule
 from graphc.lowering.lower import lower
 from graphc.lowering.sharing import share_streams
+from graphc.passes.autodiff import Autodiff
 from graphc.passes.base import Pipeline, run_pipeline
 from graphc.passes.faults import checks_of
 from graphc.passes.pipelines import DEFAULT
@@ -95,6 +96,16 @@ class _Compilation:
         """The same, with tensors computed again until that much of the peak is left."""
         return replace(self, passes=(*self.passes, Remat(percent)), plain=self)
 
+    def alternatives(self) -> tuple[_Compilation, ...]:
+        """Other ways to the same bits, that may take less memory: loops that run again."""
+        passes = tuple(
+            replace(step, recompute=True) if isinstance(step, Autodiff) else step
+            for step in self.passes
+        )
+        if passes == self.passes or not _has_loops(self.graph):
+            return ()
+        return (replace(self, passes=passes),)
+
     @cached_property
     def lowered(self) -> tuple[Schedule, Mapping[str, Array]]:
         """The schedule, and the constants that it has beside the graph's."""
@@ -126,6 +137,10 @@ class _Compilation:
     def run(self) -> Compiled:
         fused, (schedule, added) = self.stages["fused"], self.lowered
         return build(schedule, {**fused.constants, **added}, self.backend, checks_of(fused))
+
+
+def _has_loops(graph: Graph) -> bool:
+    return any(node.op == "scan" or any(map(_has_loops, node.regions)) for node in graph.nodes)
 
 
 def build(

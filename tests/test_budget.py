@@ -128,3 +128,32 @@ def test_the_search_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             memory_of(step.graph, backend="interpreter", threads=1, memory_budget=budget)
         assert len(tries) <= MOST_TRIES
         assert tries == sorted(set(tries), reverse=True)
+
+
+class Loop(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(8, 16)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x: Any) -> Any:
+        return self.head(self.rnn(x)[0][-1])
+
+
+def loop_step(**options: Any) -> TrainStep:
+    specs = Spec((20, 4, 8)), Spec((4,), "int32")
+    return TrainStep(Loop(), classify, optim.SGD(lr=0.1), *specs, threads=1, **options)
+
+
+def test_loops_run_again_from_what_each_iteration_starts_from() -> None:
+    whole = loop_step()
+    memory = whole.program.memory
+    tight = loop_step(memory_budget=memory.peak_bytes - memory.arena_bytes // 10)
+    assert tight.program.memory.peak_bytes <= memory.peak_bytes - memory.arena_bytes // 10
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(20, 4, 8)).astype(np.float32), np.array([0, 2, 1, 1], np.int32)
+    for _ in range(2):
+        assert float(whole(x, y)) == float(tight(x, y))
+    state = tight.state_dict()
+    for name, array in whole.state_dict().items():
+        np.testing.assert_array_equal(array, state[name], err_msg=name)
