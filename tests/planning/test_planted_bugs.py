@@ -9,7 +9,7 @@ import pytest
 
 from graphc.dtypes import int32, uint8
 from graphc.errors import PlanError
-from graphc.loops import Argument, Branch, Repeat, index, variable
+from graphc.loops import Argument, Branch, Launch, Repeat, index, variable
 from graphc.loops.parse import parse_kernel, parse_schedule
 from graphc.loops.verify import verify_schedule
 from graphc.planning.barriers import BarrierPlan, place_barriers
@@ -69,7 +69,7 @@ def two_results() -> Planned:
     changed = in_launch("l14", arguments=arguments)
     kernels = {**SCHEDULE.kernels, "two": parse_kernel(TWO)}
     steps = tuple(
-        replace(step, kernel="two") if getattr(step, "name", "") == "l14" else step
+        replace(step, kernel="two") if isinstance(step, Launch) and step.name == "l14" else step
         for step in changed.schedule.steps
     )
     apart = moved("d", PLAN.arena_bytes)
