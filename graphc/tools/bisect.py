@@ -49,6 +49,7 @@ Arrays = Mapping[str, NumpyArray]
 Report = Callable[[str], None]
 
 _ROUNDINGS = 32  # a pass may reorder every sum between the inputs and a result
+_DRAWS = 4
 
 
 @dataclass(frozen=True)
@@ -219,10 +220,16 @@ def _meaning(node: Node, operands: Sequence[NumpyArray]) -> tuple[NumpyArray, ..
 def _allowed(
     node: Node, operands: Sequence[NumpyArray], results: Sequence[NumpyArray]
 ) -> list[float]:
-    """How far rounding may move the results of a node: sums may cancel to nearly nothing."""
+    """How far rounding may move the results of a node: sums may cancel to nearly nothing.
+
+    Several draws, since one may move a result of few elements hardly by chance.
+    """
     random = np.random.default_rng(0)
-    again = _meaning(node, [_moved(array, random) for array in operands])
-    return _roundings(results, again)
+    draws = [
+        _roundings(results, _meaning(node, [_moved(array, random) for array in operands]))
+        for _ in range(_DRAWS)
+    ]
+    return [max(allowed) for allowed in zip(*draws, strict=True)]
 
 
 def _lowered(node: Node, operands: Sequence[NumpyArray]) -> list[NumpyArray]:
