@@ -62,6 +62,7 @@ class Facts:
         self.kinds: list[Kind] = [_kind(node) for node in graph.nodes]
         self._readers: dict[Value, frozenset[int]] = {}
         self._results = frozenset(graph.results)
+        self._inputs = frozenset(graph.inputs)
         self._is_result: dict[Value, bool] = {}
         self._copied: dict[int, int] = {}
         self._mark_copied()
@@ -182,9 +183,12 @@ class Facts:
     def _is_copied(self, node: Node) -> bool:
         (result,) = node.results
         readers = self.readers(result)
-        if len(readers) < 2 or self.is_result(result):
+        kinds = {self.kinds[reader] for reader in readers}
+        if self.is_result(result):
             return False
-        if any(self.kinds[reader] not in ("elementwise", "reduction") for reader in readers):
+        if (len(readers) > 1 or "mover" in kinds) and self._is_of_an_input(node, kinds):
+            return True
+        if len(readers) < 2 or not kinds <= {"elementwise", "reduction"}:
             return False
         if self._is_repeated(node):
             return True
@@ -192,6 +196,25 @@ class Facts:
             return False
         wide = {value for value in node.operands if not self.is_small(value, result)}
         return len(wide) == 1 and self._is_at_hand(wide.pop(), node)
+
+    def _is_of_an_input(self, node: Node, kinds: set[Kind]) -> bool:
+        """Whether the node is computed in cheap steps from one input alone, which is always at
+        hand: masks and safe indices of a batch's class numbers."""
+        if not kinds <= {"elementwise", "reduction", "mover"} or not is_cheap(node):
+            return False
+        chain, bases = self._chain(node)
+        cheap = all(is_cheap(self.nodes[position]) for position in chain)
+        if not cheap or len(chain) > _LONGEST_REPEAT or len(bases) != 1:
+            return False
+        if not bases <= self._inputs:
+            return False
+        self._copy(chain)
+        return True
+
+    def _copy(self, chain: set[int]) -> None:
+        for position in chain:
+            self._copied[position] = len(chain)
+            self.kinds[position] = "transparent"
 
     def _is_repeated(self, node: Node) -> bool:
         """Whether the node is computed from one tensor that is kept for later readers in any
@@ -205,9 +228,7 @@ class Facts:
         (base,) = bases
         if not self._is_kept(base, chain) or max(self.readers(base)) < max(self.readers(result)):
             return False
-        for position in chain:
-            self._copied[position] = len(chain)
-            self.kinds[position] = "transparent"
+        self._copy(chain)
         return True
 
     def _chain(self, node: Node) -> tuple[set[int], set[Value]]:
