@@ -42,6 +42,7 @@ _PANEL, _COLUMN = "panel", "tile.column"
 
 # Rows that make up for copying a panel: the copy is then a few percent of the products.
 _ROWS_FOR_PANEL = 64
+_LINE_BYTES = 64
 # Work items to share out among threads, where there are rows enough.
 _ITEMS = 16
 
@@ -106,16 +107,27 @@ class Blocks:
     def chunk(self) -> int | None:
         """Elements of the first axis in a block, where a whole panel outgrows its cache.
 
-        A tenth of the second cache, measured: a panel streams from there past its part of a and
-        of the result.
+        The parts of the second cache are measured. Where a's neighbours along k lie in lines of
+        their own, these lines are to stay in the first cache until the next rows read them.
         """
         axes = self.nest.dot.axes
-        limit = self.target.l2_bytes // 10
-        if self.panel_bytes <= limit or self.held is None:
+        l2_bytes = self.target.l2_bytes
+        most, limit = l2_bytes // 4, l2_bytes // 8
+        if self._takes_a_line_for_each_k:
+            most = limit = l2_bytes // 10
+        if self.panel_bytes <= most or self.held is None:
             return None
         per_element = self.panel_bytes // axes[0].extent
         chunks = -(-axes[0].extent // max(1, limit // per_element))
         return -(-axes[0].extent // chunks) if chunks > 1 else None
+
+    @property
+    def _takes_a_line_for_each_k(self) -> bool:
+        a, axes = self.nest.dot.body[0], self.nest.dot.axes
+        if not isinstance(a, Load) or not axes:
+            return False
+        step = stride(a, axes[-1].name, self.kernel)
+        return step is not None and step * self.nest.dot.dtype.itemsize >= _LINE_BYTES
 
     @cached_property
     def chunks(self) -> int:
