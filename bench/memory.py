@@ -63,11 +63,10 @@ def show_budgets(names: list[str], threads: int, rounds: int) -> None:
     ]
     for name in names:
         row = ROWS[name]
-        whole = row.step(threads)
-        memory = whole.program.memory
+        memory = row.step(threads).program.memory
         arrays = row.arrays()
         for share in SHARES:
-            tight = row.step(threads)
+            whole, tight = row.step(threads), row.step(threads)
             tight.memory_budget = memory.peak_bytes - memory.arena_bytes * (100 - share) // 100
             try:
                 found = tight.program.memory

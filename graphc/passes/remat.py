@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar
 
 from graphc.ir import Graph, Remark, Value
@@ -32,7 +33,7 @@ from graphc.passes.remat_choice import Choice, Eviction
 from graphc.passes.remat_course import Course, course_of
 from graphc.passes.remat_kept import keep_where_room
 from graphc.passes.remat_order import order_nodes
-from graphc.passes.remat_recipe import Flops
+from graphc.passes.remat_recipe import Flops, step_seconds
 from graphc.passes.remat_writer import Writer
 
 _MOST_ROUNDS = 400
@@ -44,12 +45,15 @@ class Remat(Pass):
     """Bring the live bytes down to `percent` of their peak, or as near as computing again gets.
 
     order   first let launches run where they free memory early, which costs nothing
+    extra   thousandths of the step's time that computing again may take, as it is estimated; -1
+            for any
     """
 
     name: ClassVar[str] = "remat"
 
     percent: int = 100
     order: bool = True
+    extra: int = -1
 
     def run(self, graph: Graph) -> Graph:
         peak_bytes = course_of(graph).peak_bytes
@@ -59,25 +63,27 @@ class Remat(Pass):
         starts = (order_nodes(graph), graph) if self.order else (graph,)
         made = []
         for start in starts:
-            made.append(rematerialise(start, target_bytes))
+            made.append(rematerialise(start, target_bytes, self.extra / 1000))
             if course_of(made[-1]).peak_bytes <= target_bytes:
                 return made[-1]
         return min(made, key=lambda found: course_of(found).peak_bytes)
 
 
-def rematerialise(graph: Graph, target_bytes: int) -> Graph:
+def rematerialise(graph: Graph, target_bytes: int, extra: float = -1) -> Graph:
     """The graph with live bytes of at most the target, or the fewest that were reached.
 
-    The same object where nothing is computed again.
+    `extra` is the share of the graph's time that computing again may take; below 0 for any. The
+    same object where nothing is computed again.
     """
-    return _Rounds(graph).run(target_bytes)
+    return _Rounds(graph, extra).run(target_bytes)
 
 
 class _Rounds:
     """Choices at one peak after another, until the highest is low enough."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, extra: float) -> None:
         self.graph = graph
+        self.extra = extra
         self.origin: dict[Value, Value] = {}
         self.remarks: dict[Value, Remark] = {}
         self.flops = Flops()
@@ -86,12 +92,15 @@ class _Rounds:
         graph = best = self.graph
         course = course_of(graph)
         least, waited = course.peak_bytes, 0
+        seconds = step_seconds(course, self.flops) * self.extra if self.extra >= 0 else inf
         for _ in range(_MOST_ROUNDS):
             if least <= target_bytes or waited > _PATIENCE:
                 break
-            evictions = Choice(graph, course, self.origin, self.flops).evictions(target_bytes)
+            choice = Choice(graph, course, self.origin, self.flops, seconds)
+            evictions = choice.evictions(target_bytes)
             if not evictions:
                 break
+            seconds = choice.seconds
             graph = self.apply(graph, course, evictions)
             course = course_of(graph)
             waited += 1

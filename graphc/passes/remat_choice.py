@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from math import inf
 
 from graphc.ir import Graph, Value
 from graphc.passes.remat_course import Course
@@ -37,12 +38,14 @@ class Choice:
     """One round of choices at one peak.
 
     origin   clones of tensors, made in earlier rounds -> the tensor they are clones of
+    seconds  that computing again may take
     """
 
     graph: Graph
     course: Course
     origin: dict[Value, Value]
     flops: Flops
+    seconds: float = inf
     evicted: dict[Value, Eviction] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -96,7 +99,9 @@ class Choice:
     def _cost(self, tensor: Value) -> float | None:
         """Seconds a byte; None: the tensor must stay."""
         eviction = self._eviction(tensor)
-        return None if eviction is None else eviction.recipe.seconds / tensor.type.nbytes
+        if eviction is None or eviction.recipe.seconds > self.seconds:
+            return None
+        return eviction.recipe.seconds / tensor.type.nbytes
 
     def _eviction(self, tensor: Value) -> Eviction | None:
         if tensor in self.held:
@@ -118,6 +123,7 @@ class Choice:
         eviction = self._eviction(tensor)
         assert eviction is not None
         self.evicted[tensor] = eviction
+        self.seconds -= eviction.recipe.seconds
         self.held.update(eviction.recipe.leaves.values())
         for portion in eviction.recipe.portions:
             self.again[eviction.position].update(portion.made)

@@ -14,7 +14,9 @@ from heapq import heappop, heappush
 
 from graphc.ir import Graph, Node, Value
 from graphc.lowering.costs import flops_of
-from graphc.passes.remat_course import Course, inner_nodes
+from graphc.ops.define import get
+from graphc.passes.fusion_facts import is_cheap
+from graphc.passes.remat_course import Course, inner_nodes, runs
 
 _MOST_PORTIONS = 200  # of one recipe
 
@@ -22,13 +24,15 @@ _MOST_PORTIONS = 200  # of one recipe
 _FLOPS_PER_SECOND = 1e11
 _BYTES_PER_SECOND = 2e10
 _LAUNCH_SECONDS = 1e-6
+_FORMULA_FLOPS = 30  # of one exp, erf, tanh, division
 
 
 class Flops(dict[Node, int]):
-    """Floating-point operations of nodes, counted once."""
+    """Floating-point operations of nodes, counted once: those of a formula as what it takes."""
 
     def __missing__(self, node: Node) -> int:
-        self[node] = flops_of(node)
+        is_formula = get(node.op).elementwise and not is_cheap(node)
+        self[node] = flops_of(node) * (_FORMULA_FLOPS if is_formula else 1)
         return self[node]
 
     def of(self, nodes: Iterable[Node]) -> int:
@@ -68,9 +72,22 @@ class Portion:
 
     @property
     def seconds(self) -> float:
-        read = sum(value.type.nbytes for value in (*self.operands, *self.at_hand))
-        moved = (read + self.made_bytes) / _BYTES_PER_SECOND
-        return max(self.flops / _FLOPS_PER_SECOND, moved) + _LAUNCH_SECONDS
+        return seconds_of(self.flops, (*self.operands, *self.at_hand, *self.made))
+
+
+def seconds_of(flops: int, moved: Iterable[Value]) -> float:
+    """Of a launch that reads and writes the values, on a processor of middling speed."""
+    moved_bytes = sum(value.type.nbytes for value in moved)
+    return max(flops / _FLOPS_PER_SECOND, moved_bytes / _BYTES_PER_SECOND) + _LAUNCH_SECONDS
+
+
+def step_seconds(course: Course, flops: Flops) -> float:
+    """Of all launches."""
+    return sum(
+        seconds_of(flops.of(inner_nodes(node)), (*node.operands, *node.results))
+        for node in course.nodes
+        if runs(node)
+    )
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,8 @@ def _remark(eviction: Eviction) -> Remark:
     launches = len(recipe.portions)
     text = (
         f"{tensor.type} is computed again where it is next read: {tensor.type.nbytes} bytes less "
-        f"at the peak for {launches} launch{'es' if launches > 1 else ''} of {recipe.flops} flops"
+        f"at the peak for {launches} launch{'es' if launches > 1 else ''}, "
+        f"about {recipe.flops} operations"
     )
     return Remark("remat", text, recipe.portions[-1].node.source)
 

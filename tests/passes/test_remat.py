@@ -172,3 +172,10 @@ def test_no_update_moves_before_a_reader_of_the_old_value() -> None:
     for name, value in graph.updates:
         readers = [made[node.results[0]] for node in graph.users.get(state[name], ())]
         assert all(reader <= made.get(value, len(graph.nodes)) for reader in readers)
+
+
+def test_little_time_is_spent_where_little_may_be() -> None:
+    graph = chain_graph()
+    peaks = [course_of(Remat(0, extra=extra).run(graph)).peak_bytes for extra in (0, 100, -1)]
+    assert course_of(graph).peak_bytes >= peaks[0] >= peaks[1] >= peaks[2]
+    assert peaks[0] > peaks[2]
