@@ -68,7 +68,7 @@ def _model_command(commands: Any, name: str, about: str, run: Any) -> argparse.A
     command.add_argument("--batch-size", type=int)
     command.add_argument("--backend", default="cpu", choices=("cpu", "interpreter", "cuda"))
     command.add_argument("--threads", type=int)
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=int, help="of first weights, masks and the data's order")
     command.set_defaults(run=run)
     return command
 
@@ -83,7 +83,11 @@ def _load(options: argparse.Namespace) -> tuple[Any, Any, Any, int]:
         options.batch_size,
         getattr(options, "epochs", None),
     )
-    step.backend, step.threads, step.seed = options.backend, options.threads, options.seed
+    step.backend, step.threads = options.backend, options.threads
+    if options.seed is not None:
+        for seeded in (step, train, test):
+            if hasattr(seeded, "seed"):  # a loader of the user's own may have none
+                seeded.seed = options.seed
     return step, train, test, epochs
 
 

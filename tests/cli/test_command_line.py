@@ -65,3 +65,13 @@ def test_kernels_print_as_cuda(tmp_path, capsys):
     out = str(tmp_path / "run")
     assert main(["train", "mlp", "--backend", "cuda", "--epochs", "1", "--out", out]) == 2
     assert "not there yet" in capsys.readouterr().err
+
+
+def test_the_seed_reaches_weights_and_the_order_of_the_data(tmp_path, capsys):
+    losses = []
+    for seed in ("1", "2", "1"):
+        out = tmp_path / f"run-{len(losses)}"
+        arguments = ["train", "mlp", "--epochs", "1", "--seed", seed, "--out", str(out)]
+        assert main(arguments) == 0
+        losses.append(capsys.readouterr().out.splitlines()[-1])
+    assert losses[0] == losses[2] != losses[1]
