@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from graphc.dtypes import DType, bool_, int64, uint8
 from graphc.errors import CompileError
@@ -285,16 +286,9 @@ class Expressions:
 
     def address(self, buffer: Buffer, index: Sequence[Expr]) -> Address:
         """Where an element lies, and how far neighbouring lanes lie apart."""
-        form, opaque = Affine(0), []
-        for expr, stride in zip(index, buffer.strides, strict=True):
-            part = affine(expr)
-            if part is None:
-                opaque.append((expr, stride))
-            else:
-                form = form.plus(part, stride)
-        return self._place(form, opaque)
+        return self._place(*_offset(tuple(index), buffer.strides))
 
-    def _place(self, form: Affine, opaque: list[tuple[Expr, int]]) -> Address:
+    def _place(self, form: Affine, opaque: Sequence[tuple[Expr, int]]) -> Address:
         if self.lanes is None:
             return Address(self.sum(form, opaque), 0)
         name = self.lanes.variable
@@ -355,6 +349,21 @@ class Expressions:
         if all(not arg.name.startswith("%") for arg in args):
             return self.function.int_(_fold_index(expr.op, [int(arg.name) for arg in args]))
         return self.scalars.call(expr.op, args, expr.args[-1].dtype, expr.dtype)
+
+
+@lru_cache(maxsize=1 << 14)
+def _offset(
+    index: tuple[Expr, ...], strides: tuple[int, ...]
+) -> tuple[Affine, tuple[tuple[Expr, int], ...]]:
+    """An element's offset: a linear part, and expressions with their factors that are not."""
+    form, opaque = Affine(0), []
+    for expr, stride in zip(index, strides, strict=True):
+        part = affine(expr)
+        if part is None:
+            opaque.append((expr, stride))
+        else:
+            form = form.plus(part, stride)
+    return form, tuple(opaque)
 
 
 def _fold_index(op: str, args: list[int]) -> int:
