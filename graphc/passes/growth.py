@@ -317,10 +317,10 @@ class Growth:
 
     @property
     def sweep(self) -> Sweep | None:
-        """What elements the group goes over; None: it follows a product, or goes row by row."""
+        """What elements the group goes over; None: it follows a product."""
         shape = self.facts.nodes[self.root].results[0].shape
-        if self.is_row:
-            return None
+        if self.is_row and self.rows is not None:
+            return Sweep(self.rows.full, tuple(range(self.rows.kept, len(self.rows.full))))
         if self.main is None:
             return Sweep(shape)
         if self.facts.kinds[self.main] != "reduction":
@@ -331,6 +331,9 @@ class Growth:
     def absorb(self, other: Growth) -> None:
         """Take over the nodes of another group over the same elements."""
         self.roles.update(other.roles)
+        rows = self.rows or other.rows
+        if rows is not None and (self.is_row or other.is_row):
+            self._become_row(rows)
         self.root = max(self.root, other.root)
         self._mask |= other._mask
         self._reads |= other._reads

@@ -136,8 +136,11 @@ class _Joining:
             raise Refused("updates of the state run after all that reads it")
         if len(group.roles) + len(other.roles) > MOST_NODES:
             raise Refused(f"together they hold more than {MOST_NODES} nodes")
-        self._expect_same_index(group, other)
-        self._expect_same_index(other, group)
+        by_rows = group.is_row or other.is_row
+        if by_rows and group.rows != other.rows:
+            raise Refused("their rows lie differently in memory")
+        self._expect_same_index(group, other, by_rows)
+        self._expect_same_index(other, group, by_rows)
         members = [*group.members, *other.members]
         read = set().union(*(self.facts.sources(member) for member in members))
         if self.ancestry.any_depends(read - set(members), mask_of(members)):
@@ -147,13 +150,20 @@ class _Joining:
         self._enter_operands(group)
         self.ancestry.join(members)
 
-    def _expect_same_index(self, reader: Growth, other: Growth) -> None:
-        """What one computes, the other reads at the index at which it is computed."""
+    def _expect_same_index(self, reader: Growth, other: Growth, by_rows: bool) -> None:
+        """What one computes, the other reads at the index at which it is computed, or by rows
+        at its row."""
         for member in reader.members:
             for route in routes_from(self.facts, member):
                 if route.producer not in other.roles:
                     continue
-                roles = reader.roles[member], other.roles[route.producer]
-                folds = self.facts.kinds[member] == "reduction"
-                if folds or not route.is_direct or roles != ("result", "result"):
+                roles = {reader.roles[member], other.roles[route.producer]}
+                if by_rows:
+                    shape = self.facts.nodes[member].operands[0].shape
+                    same = route.is_direct or route.reads_rows(shape)
+                    fits = same and "mapped" not in roles
+                else:
+                    folds = self.facts.kinds[member] == "reduction"
+                    fits = route.is_direct and not folds and roles == {"result"}
+                if not fits:
                     raise Refused("it is read at other indexes than it is computed at")
