@@ -48,7 +48,7 @@ from graphc.tools.replay import (
 Arrays = Mapping[str, NumpyArray]
 Report = Callable[[str], None]
 
-_ROUNDINGS = 32  # a pass may reorder every sum between the inputs and a result
+_ROUNDINGS = 16  # a result comes of many operations
 _DRAWS = 4
 
 
@@ -152,24 +152,48 @@ def _results(graph: Graph, case: Case) -> dict[str, NumpyArray]:
 
 
 def _tolerances(results: Arrays, case: Case) -> dict[str, float]:
-    """How far rounding may move each result: by some way of how far it moves by itself."""
-    random = np.random.default_rng(0)
-    moved = replace(
-        case,
-        inputs=[_moved(array, random) for array in case.inputs],
-        state={name: _moved(array, random) for name, array in case.state.items()},
-    )
-    again = _results(case.graph, moved)
-    allowed = _roundings(list(results.values()), [again[name] for name in results])
+    """How far rounding may move each result of the graph."""
+
+    def again(random: np.random.Generator) -> list[NumpyArray]:
+        moved = replace(
+            case,
+            inputs=[_moved(array, random) for array in case.inputs],
+            state={name: _moved(array, random) for name, array in case.state.items()},
+        )
+        found = _results(case.graph, moved)
+        return [found[name] for name in results]
+
+    longest = max(map(_fold_length, without_gradients(case.graph).nodes), default=1)
+    allowed = _roundings(list(results.values()), again, longest)
     return dict(zip(results, allowed, strict=True))
 
 
-def _roundings(results: Sequence[NumpyArray], again: Sequence[NumpyArray]) -> list[float]:
-    """Tolerances of results, given those of operands that were moved in their last place."""
-    return [
-        max(tolerance(array), _ROUNDINGS * distance(moved, array))
-        for array, moved in zip(results, again, strict=True)
-    ]
+def _roundings(
+    results: Sequence[NumpyArray],
+    again: Callable[[np.random.Generator], Sequence[NumpyArray]],
+    length: float,
+) -> list[float]:
+    """Tolerances of results, by how far they move where what they come from is moved by rounding.
+
+    A sum of n terms may move sqrt(n) times as far when its order changes, since its parts can be
+    that much larger than its terms. Several draws, since one may move a result hardly by chance.
+    """
+    random = np.random.default_rng(0)
+    factor = _ROUNDINGS * max(1.0, length) ** 0.5
+    allowed = [tolerance(array) for array in results]
+    for _ in range(_DRAWS):
+        moved = again(random)
+        for number, array in enumerate(results):
+            apart = factor * distance(moved[number], array)
+            allowed[number] = max(allowed[number], apart)
+    return allowed
+
+
+def _fold_length(node: Node) -> float:
+    """At least as many elements as a node adds up to one of a result."""
+    most = max((value.type.size for value in node.operands), default=1)
+    least = min((value.type.size for value in node.results), default=1)
+    return most / max(1, least)
 
 
 def _moved(array: NumpyArray, random: np.random.Generator) -> NumpyArray:
@@ -220,16 +244,12 @@ def _meaning(node: Node, operands: Sequence[NumpyArray]) -> tuple[NumpyArray, ..
 def _allowed(
     node: Node, operands: Sequence[NumpyArray], results: Sequence[NumpyArray]
 ) -> list[float]:
-    """How far rounding may move the results of a node: sums may cancel to nearly nothing.
+    """How far rounding may move the results of a node."""
 
-    Several draws, since one may move a result of few elements hardly by chance.
-    """
-    random = np.random.default_rng(0)
-    draws = [
-        _roundings(results, _meaning(node, [_moved(array, random) for array in operands]))
-        for _ in range(_DRAWS)
-    ]
-    return [max(allowed) for allowed in zip(*draws, strict=True)]
+    def again(random: np.random.Generator) -> Sequence[NumpyArray]:
+        return _meaning(node, [_moved(array, random) for array in operands])
+
+    return _roundings(results, again, _fold_length(node))
 
 
 def _lowered(node: Node, operands: Sequence[NumpyArray]) -> list[NumpyArray]:
