@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from random_graphs import random_graph, with_gradients
 
 import graphc
 import graphc.functional as F
@@ -14,11 +15,14 @@ from graphc.ir import Graph
 from graphc.lowering.lower import lower
 from graphc.ops.evaluate import evaluate
 from graphc.ops.verify import verify
+from graphc.passes.base import run_pipeline
 from graphc.passes.pipelines import DEFAULT, UNFUSED
 from graphc.passes.remat import Remat, rematerialise
 from graphc.passes.remat_course import course_of
 from graphc.passes.remat_order import order_nodes
 from graphc.passes.stages import run_stages
+from graphc.planning.barriers import place_barriers
+from graphc.planning.check import check_plan
 from graphc.planning.plan import plan_memory
 
 
@@ -179,3 +183,17 @@ def test_little_time_is_spent_where_little_may_be() -> None:
     peaks = [course_of(Remat(0, extra=extra).run(graph)).peak_bytes for extra in (0, 100, -1)]
     assert course_of(graph).peak_bytes >= peaks[0] >= peaks[1] >= peaks[2]
     assert peaks[0] > peaks[2]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_graphs_keep_every_bit_and_their_plans_are_proved(seed: int) -> None:
+    graph, arrays = random_graph(seed, nodes=30)
+    fused = run_pipeline(with_gradients(graph), DEFAULT, ())
+    made = Remat(0).run(fused)
+    verify(made)
+    assert course_of(made).peak_bytes <= course_of(fused).peak_bytes
+    for new, old in zip(evaluate(made, arrays)[0], evaluate(fused, arrays)[0], strict=True):
+        np.testing.assert_array_equal(new, old)
+    schedule = lower(made)
+    plan = plan_memory(schedule)
+    check_plan(schedule, plan, place_barriers(schedule, plan, lambda launch: True))
