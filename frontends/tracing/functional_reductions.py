@@ -154,7 +154,8 @@ def logsumexp(x: ArrayLike, axis: Any = None, keepdims: bool = False) -> Tensor:
     tensor = as_tensor(x)
     if not tensor.dtype.is_float:
         raise DTypeError(f"logsumexp: operand is {tensor.dtype}; expected a float type")
-    return _reduce("logsumexp", tensor, axis, keepdims)
+    axes = normal_axes(axis, tensor.ndim, "logsumexp")
+    return emit("logsumexp", tensor, axes=axes, keepdims=keepdims) if axes else tensor
 
 
 @face()

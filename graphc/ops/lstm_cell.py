@@ -187,8 +187,8 @@ def grad_samples() -> Sequence[Sample]:
     found = []
     for n, h in [(2, 3), (1, 1), (3, 17), (0, 2)]:
         after, others = real((n, 4 * h), seed=1), [real((n, h), seed=k) for k in range(2, 7)]
-        found.append(Sample((after, *others[:4]), {"further": False}, (), False))
-        found.append(Sample((after, *others), {"further": True}, (), False))
+        found.append(Sample((after, *others[:4]), {"further": False}))
+        found.append(Sample((after, *others), {"further": True}))
     return found
 
 

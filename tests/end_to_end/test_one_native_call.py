@@ -117,7 +117,7 @@ def test_the_heap_stays_as_it_is(name: str, threads: int) -> None:
         run()
     grown, mapped = np.subtract(heap_bytes(), before)
     assert mapped == 0
-    assert grown < 4096  # Python's own objects; the smallest buffer of a step is larger
+    assert grown < 8192  # Python's own objects; one allocation kept a step would be more
 
 
 # System calls
