@@ -344,13 +344,13 @@ class Lowering:
     def _output(self, number: int, value: Value) -> str:
         place = self._output_place(number, value)
         start = self.materialise(value)
-        if start.storage != place.storage:
+        if start != place:
             self.copy(start, place, "output", ())
         return place.storage
 
     def _output_place(self, number: int, value: Value) -> Place:
         name = f"output.{number}"
-        self.storages[name] = Storage(name, value.shape, value.dtype, "output")
+        self.storages[name] = Storage(name, self.graph.outputs[number].shape, value.dtype, "output")
         return Place(name, value.shape, value.dtype, row_major(value.shape))
 
 

@@ -13,10 +13,11 @@ _NOT_STORED = frozenset({"scan", "cond", "constant", "iota"})
 
 
 def straight_outputs(graph: Graph) -> dict[Value, int]:
-    """{value: number of the output} of what a launch may store as the output itself.
+    """{value: number of the output} of what a launch may store as the output itself, or as what
+    the output is a reshape of.
 
-    Inputs and state that are given out, views, new values of the state, and what is given out
-    twice are copied instead.
+    Inputs and state that are given out, other views, new values of the state, and what is given
+    out twice are copied instead.
     """
     made = {
         value
@@ -25,8 +26,17 @@ def straight_outputs(graph: Graph) -> dict[Value, int]:
         if node.op not in _NOT_STORED and not get(node.op).view
     }
     made -= {value for _, value in graph.updates}
-    counts = Counter(graph.outputs)
-    return {v: n for n, v in enumerate(graph.outputs) if v in made and counts[v] == 1}
+    sources = [_before_reshapes(graph, value) for value in graph.outputs]
+    counts = Counter(sources)
+    return {v: n for n, v in enumerate(sources) if v in made and counts[v] == 1}
+
+
+def _before_reshapes(graph: Graph, value: Value) -> Value:
+    node = graph.producers.get(value)
+    while node is not None and node.op == "reshape":
+        value = node.operands[0]
+        node = graph.producers.get(value)
+    return value
 
 
 def readable_order(

@@ -57,12 +57,22 @@ def _grouped(b: Builder, x: Value, groups: int) -> tuple[Value, tuple[int, ...]]
     return grouped, tuple(range(2, grouped.type.rank))
 
 
+def _grouped_parameters(
+    b: Builder, parameters: Sequence[Value], grouped: Value
+) -> tuple[list[Value], tuple[int, ...]]:
+    """Weight and bias as [groups, C / groups], and the axes of a grouped x that they lack."""
+    shape = grouped.shape[1:3]
+    others = (0, *range(3, grouped.type.rank))
+    return [b.reshape(parameter, shape) for parameter in parameters], others
+
+
 def group_norm_decompose(b: Builder, node: Node) -> Sequence[Value]:
     x, *parameters = node.operands
     grouped, inside = _grouped(b, x, node.attrs["groups"])
     norm = standardise(b, grouped, inside, node.attrs["eps"])
-    xhat = b.reshape(b.mul(norm.centred, norm.rstd), x.shape)
-    return (affine(b, xhat, parameters, all_but_channels(x)),)
+    parameters, others = _grouped_parameters(b, parameters, grouped)
+    y = affine(b, b.mul(norm.centred, norm.rstd), parameters, others)
+    return (b.reshape(y, x.shape),)
 
 
 def group_norm_vjp(b: Builder, node: Node, cotangents: Cotangents) -> Cotangents:
@@ -73,10 +83,12 @@ def group_norm_vjp(b: Builder, node: Node, cotangents: Cotangents) -> Cotangents
     grouped, inside = _grouped(b, x, node.attrs["groups"])
     norm = standardise(b, grouped, inside, node.attrs["eps"])
     xhat = b.mul(norm.centred, norm.rstd)
-    whole = b.reshape(xhat, x.shape)
-    dxhat, gradients = affine_vjp(b, whole, parameters, all_but_channels(x), dy)
-    dx = standardise_vjp(b, norm, xhat, b.reshape(dxhat, grouped.shape))
-    return (b.reshape(dx, x.shape), *gradients)
+    parameters, others = _grouped_parameters(b, parameters, grouped)
+    dxhat, gradients = affine_vjp(b, xhat, parameters, others, b.reshape(dy, grouped.shape))
+    dx = standardise_vjp(b, norm, xhat, dxhat)
+    channels = x.shape[1:2]
+    whole = [None if value is None else b.reshape(value, channels) for value in gradients]
+    return (b.reshape(dx, x.shape), *whole)
 
 
 @numerics.widened

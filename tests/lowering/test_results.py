@@ -123,3 +123,13 @@ def test_a_reshape_of_a_part_that_joins_dimensions_is_a_copy() -> None:
     y = b.exp(b.reshape(part, (6, 6)))
     names, _ = lowered(graph_of(b, (x,), y), floats(3, 4, 6))
     assert names == ["reshape", "exp"]
+
+
+def test_an_output_that_is_a_reshape_is_stored_as_what_it_was() -> None:
+    x = Value(TensorType((3, 4), float32), "x")
+    b = Builder()
+    y = b.reshape(b.exp(x), (2, 6))
+    names, _ = lowered(graph_of(b, (x,), y), floats(3, 4))
+    assert names == ["exp"]
+    names, _ = lowered(graph_of(b, (x,), y, b.reshape(y, (12,))), floats(3, 4))
+    assert names == ["exp", "output", "output"]
