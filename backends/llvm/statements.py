@@ -163,6 +163,9 @@ class Statements:
     def _vector(self, loop: Loop) -> None:
         lower, upper = self._number(loop.lower), self._number(loop.upper)
         width = self._vector_width(loop, upper - lower)
+        if upper - lower == 1 and width == 1:  # a tile's only column has a known number
+            self._unroll(loop)
+            return
         if width == 1:
             self._counted(loop, self.function.int_(lower), self.function.int_(upper))
             return

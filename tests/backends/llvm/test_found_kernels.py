@@ -36,6 +36,15 @@ kernel @weights(in b0: f32[1,1,17,1], in b1: f32[1,1,8,2], out b2: f32[1,1,2,1])
     store b2[0, 0, i2, 0] = v4
   }
 }""",  # noqa: E501  # kernel text
+    "a last tile of one column": """
+kernel @matmul(in b0: f32[5,129], in b1: f32[129,33], out b2: f32[5,33]) {
+  parallel i0 in 0..5 {
+    parallel i1 in 0..33 {
+      let v2 = reduce dot [k1 < 129] lanes=1 (b0[i0, k1], b1[k1, i1])
+      store b2[i0, i1] = v2
+    }
+  }
+}""",
     "a last vector of one small element": """
 kernel @pooled(in b0: f64[1,1,17,3], out b1: f64[1,1,17,1], out b2: u8[1,1,17,1]) {
   parallel i2 in 0..17 {
