@@ -192,6 +192,8 @@ def _expect_windows(block: Block) -> None:
     whole = tuple((n - k) // s + 1 for n, k, s in zip(sizes, kernel, stride, strict=True))
     if block.pooling.results[0].shape[2:] != whole:
         raise Refused("the last windows hang over the edge")
+    if math.prod(kernel) == 1:
+        raise Refused("a window is one element: there is nothing to fold")
     most = MOST_TAPS if kind == "max" else MOST_BITS
     if math.prod(kernel) > most:
         raise Refused(f"a window has {math.prod(kernel)} elements, more than {most}")

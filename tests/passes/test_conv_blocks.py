@@ -153,3 +153,12 @@ def test_threads_share_a_block_to_the_bit() -> None:
     programs = [graphc.compile(relu_max, *map(Spec, SHAPES), threads=threads) for threads in (1, 2)]
     one, two = (program(*arrays()) for program in programs)
     np.testing.assert_array_equal(one, two)
+
+
+def test_a_window_of_one_element_is_no_block() -> None:
+    def picked(x: Any, w: Any, b: Any) -> Any:
+        return F.avg_pool2d(F.relu(F.conv2d(x, w, b, padding=1)), 1)
+
+    joined, apart = (compiled(picked, apart) for apart in (False, True))
+    assert not is_joined(joined)
+    np.testing.assert_array_equal(np.asarray(joined(*arrays())), np.asarray(apart(*arrays())))
