@@ -152,8 +152,8 @@ def _without_dot(statement: Statement, dot: Reduce) -> Statement:
 
 def _is_window(fold: Reduce) -> bool:
     """A small fold in plain order, of all its elements."""
-    size = math.prod(axis.extent for axis in fold.axes)
-    return size <= _LARGEST_WINDOW and fold.lanes == 1 and fold.where is None
+    size = math.prod(axis.extent for axis in fold.axes) if fold.axes else 0
+    return 1 <= size <= _LARGEST_WINDOW and fold.lanes == 1 and fold.where is None
 
 
 def _is_tileable(nest: Nest, body: Sequence[Statement], kernel: Kernel) -> bool:

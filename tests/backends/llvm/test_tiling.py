@@ -115,7 +115,41 @@ kernel @scatter(in b0: i32[11], in b1: f32[11,{n}], in b2: f32[3,{n}], out b3: f
 }}
 """
 
+AVERAGED = """
+kernel @averaged(
+    in b0: f32[{n},3,{h},{h}] order(0,2,3,1),
+    in b1: f32[{o},3,3,3] order(2,3,1,0),
+    in b2: f32[{o}],
+    out b3: f32[{n},{o},{p},{p}] order(0,2,3,1)
+) {{
+  parallel i0 in 0..{n} {{
+    parallel i2 in 0..{p} {{
+      parallel i3 in 0..{p} {{
+        parallel i1 in 0..{o} {{
+          store b3[i0, i1, i2, i3] = {total} * f32(0.25)
+        }}
+      }}
+    }}
+  }}
+}}
+"""
+
+
+def averaged(n: int, o: int, p: int, padded: bool) -> str:
+    """A convolution of 3x3 under average pooling of 2x2."""
+    h = 2 * p if padded else 2 * p + 2
+    where = INSIDE.format(h=h) if padded else ""
+    best = BEST.format(shift=-1 if padded else 0, where=where)
+    total = best.replace("argmax", "sum").replace(", cast<i32>(x + y * 2))", ")")
+    return AVERAGED.format(n=n, o=o, p=p, h=h, total=total)
+
+
 CASES = {
+    **{
+        f"averaged {n}x{o}x{p}{' padded' * padded}": averaged(n, o, p, padded)
+        for n, o, p in ((2, 16, 4), (1, 37, 9))
+        for padded in (False, True)
+    },
     "formula after a product": PRODUCT.format(m=13, n=70, k=9).replace("v2 + v1", "exp(v2) + v1"),
     **{f"scatter {n}": SCATTER.format(n=n) for n in (8, 64, 150)},
     **{
