@@ -117,12 +117,18 @@ def max_pool1d(
     padding: Any = 0,
     dilation: Any = 1,
     ceil_mode: bool = False,
-) -> Tensor:
-    """The greatest element of each window of [N, C, L] or [C, L]."""
+    return_indices: bool = False,
+) -> Any:
+    """The greatest element of each window of [N, C, L] or [C, L].
+
+    With `return_indices` also where it was along L, i64.
+    """
     wide = expand_dims(_long("max_pool1d", input), -2)
-    windows, apart = _flat(kernel_size), _flat(stride)
-    y: Tensor = max_pool2d(wide, windows, apart, _flat(padding, 0), _flat(dilation), ceil_mode)
-    return squeeze(y, -2)
+    options = (_flat(stride), _flat(padding, 0), _flat(dilation), ceil_mode, return_indices)
+    found = max_pool2d(wide, _flat(kernel_size), *options)
+    if return_indices:
+        return tuple(squeeze(part, -2) for part in found)
+    return squeeze(found, -2)
 
 
 @face()

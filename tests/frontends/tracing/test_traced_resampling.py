@@ -128,3 +128,10 @@ def test_layers_grow_images():
     assert dict(model.state_dict())["0.weight"].shape == (2, 4, 3, 3)
     pools = nn.Sequential(nn.MaxPool1d(2), nn.AvgPool1d(2))
     assert graphc.trace(pools, graphc.Spec((1, 2, 8))).outputs[0].shape == (1, 2, 2)
+
+
+def test_max_pooling_of_sequences_tells_where():
+    x = np.array([[[1.0, 5.0, 2.0, 2.0, 9.0, 3.0]]], np.float32)
+    found, where = nn.MaxPool1d(2, None, 0, 1, True)(x)
+    np.testing.assert_array_equal(np.asarray(found), [[[5, 2, 9]]])
+    np.testing.assert_array_equal(np.asarray(where), [[[1, 2, 4]]])
