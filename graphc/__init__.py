@@ -26,6 +26,7 @@ _MODULES = frozenset(
         "optim",
         "functional",
         "data",
+        "decoding",
         "checkpoint",
         "callbacks",
         "metrics",

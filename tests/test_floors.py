@@ -24,7 +24,8 @@ FLOORS = {
 }  # fmt: skip
 STRANGERS = {("ir", "loops"), ("loops", "ir"), ("frontends", "backends"), ("backends", "frontends")}
 DOORS = {
-    "", "__main__", "nn", "optim", "functional", "data", "checkpoint", "callbacks", "metrics",
+    "", "__main__", "nn", "optim", "functional", "data", "decoding", "checkpoint", "callbacks",
+    "metrics",
 }  # fmt: skip  # they only re-export
 
 

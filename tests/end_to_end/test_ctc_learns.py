@@ -9,7 +9,7 @@ import numpy as np
 import graphc
 import graphc.functional as F
 from graphc import nn, optim
-from graphc.frontends.train.decoding import beam_decode, error_rate, greedy_decode
+from graphc.decoding import character_error_rate, ctc_beam_search, ctc_greedy
 
 STEPS, ROWS, FEATURES, SYMBOLS = 40, 16, 6, 4
 
@@ -57,6 +57,7 @@ def test_an_lstm_learns_by_ctc() -> None:
     x, targets, lengths, counts = spoken(random)
     scores = graphc.compile(model, specs[0], specs[2], threads=1)(x, lengths)
     meant = [row[:count].tolist() for row, count in zip(targets, counts, strict=True)]
-    greedy = error_rate(greedy_decode(scores, lengths), meant)
-    beam = error_rate([labels for labels, _ in beam_decode(scores, lengths, width=8)], meant)
+    best = [labels for labels, _ in ctc_beam_search(scores, lengths, width=8)]
+    greedy = character_error_rate(ctc_greedy(scores, lengths), meant)
+    beam = character_error_rate(best, meant)
     assert greedy < 0.1 and beam < 0.1, (greedy, beam)

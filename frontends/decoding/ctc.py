@@ -1,16 +1,14 @@
-"""From the scores of a CTC model to labels, and how far these are from what was meant.
+"""From the scores of a CTC model to labels.
 
-greedy_decode   the best label of each step, repeats merged, blanks dropped
-beam_decode     the most likely labels over all alignments, by prefix beam search
-edit_distance   insertions, deletions and substitutions from one sequence to another
-error_rate      edits over the length of the references: of characters, words or labels
+ctc_greedy        the best label of each step, repeats merged, blanks dropped
+ctc_beam_search   the most likely labels over all alignments, by prefix beam search
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby
 from typing import Any, TypeAlias
 
@@ -23,18 +21,18 @@ Labels: TypeAlias = "list[int]"
 _NEVER = -math.inf
 
 
-def greedy_decode(log_probs: Any, lengths: Any = None, blank: int = 0) -> list[Labels]:
+def ctc_greedy(log_probs: Any, lengths: Any = None, blank: int = 0) -> list[Labels]:
     """The labels of log_probs[T, N, C], a list for each row; `lengths` [N] says which steps count.
 
     >>> scores = np.log(np.array([[.1, .9], [.1, .9], [.8, .2], [.3, .7]]))
-    >>> greedy_decode(scores[:, None])
+    >>> ctc_greedy(scores[:, None])
     [[1, 1]]
     """
     rows = _rows(log_probs, lengths, blank)
     return [[int(k) for k, _ in groupby(row.argmax(1)) if k != blank] for row in rows]
 
 
-def beam_decode(
+def ctc_beam_search(
     log_probs: Any, lengths: Any = None, blank: int = 0, width: int = 16
 ) -> list[tuple[Labels, float]]:
     """The most likely labels of each row and the logarithm of their probability.
@@ -45,7 +43,7 @@ def beam_decode(
     Graves, 2012, chapter 7; Hannun et al., 2014, without a language model.
     """
     if width < 1:
-        raise ArgumentError(f"beam_decode: width is {width}; expected at least 1")
+        raise ArgumentError(f"ctc_beam_search: width is {width}; expected at least 1")
     return [_beam(row, blank, width) for row in _rows(log_probs, lengths, blank)]
 
 
@@ -107,39 +105,3 @@ def _extend(
             # The same label twice needs a blank in between.
             before = ends.blank if label == last else ends.total
             longer.label = np.logaddexp(longer.label, before + score)
-
-
-def edit_distance(a: Sequence[Any], b: Sequence[Any]) -> int:
-    """The fewest insertions, deletions and substitutions that make `b` of `a`.
-
-    Wagner and Fischer, 1974, a row at a time.
-
-    >>> edit_distance("kitten", "sitting")
-    3
-    """
-    row = list(range(len(b) + 1))
-    for count, item in enumerate(a, 1):
-        corner, row[0] = row[0], count
-        for position, other in enumerate(b, 1):
-            kept = corner + (item != other)
-            corner = row[position]
-            row[position] = min(kept, corner + 1, row[position - 1] + 1)
-    return row[-1]
-
-
-def error_rate(found: Sequence[Sequence[Any]], meant: Sequence[Sequence[Any]]) -> float:
-    """All edits from the `found` sequences to the `meant` ones, over the length of the latter.
-
-    Of strings it is the character error rate; of lists of words the word error rate. It may be
-    above 1. Raises ArgumentError for lists of different lengths.
-
-    >>> error_rate(["abc", "d"], ["abd", "d"])
-    0.25
-    >>> error_rate([s.split() for s in ["the cat"]], [s.split() for s in ["the cat sat"]]) == 1 / 3
-    True
-    """
-    if len(found) != len(meant):
-        raise ArgumentError(f"error_rate: {len(found)} sequences for {len(meant)} references")
-    edits = sum(edit_distance(a, b) for a, b in zip(found, meant, strict=True))
-    length = sum(map(len, meant))
-    return edits / length if length else float(edits > 0)

@@ -1,4 +1,4 @@
-"""Decoding of CTC scores beside all alignments by hand, and edit distances."""
+"""Decoding of CTC scores beside all alignments by hand."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as some
 
+from graphc.decoding import ctc_beam_search, ctc_greedy
 from graphc.errors import ArgumentError, ShapeError
-from graphc.frontends.train.decoding import beam_decode, edit_distance, error_rate, greedy_decode
 
 Array = np.ndarray[Any, Any]
 
@@ -41,7 +39,7 @@ def all_ways(log_probs: Array, blank: int) -> dict[tuple[int, ...], float]:
 def test_a_wide_beam_finds_the_most_likely_labels(seed: int, blank: int) -> None:
     log_probs = scores(seed, 6)
     ways = all_ways(log_probs[:, 0], blank)
-    ((labels, likelihood),) = beam_decode(log_probs, blank=blank, width=1000)
+    ((labels, likelihood),) = ctc_beam_search(log_probs, blank=blank, width=1000)
     best = max(ways.values())
     assert ways[tuple(labels)] == pytest.approx(best, rel=1e-12)
     assert likelihood == pytest.approx(np.log(best), rel=1e-12)
@@ -49,26 +47,26 @@ def test_a_wide_beam_finds_the_most_likely_labels(seed: int, blank: int) -> None
 
 def test_a_narrow_beam_finds_less_but_no_more() -> None:
     log_probs = scores(1, 12, classes=5)
-    ((_, wide),) = beam_decode(log_probs, width=200)
-    ((_, narrow),) = beam_decode(log_probs, width=2)
+    ((_, wide),) = ctc_beam_search(log_probs, width=200)
+    ((_, narrow),) = ctc_beam_search(log_probs, width=2)
     assert narrow <= wide < 0
 
 
 def test_the_best_path_is_not_always_the_best_labelling() -> None:
     """Graves, 2012, figure 7.3: two steps of blank win alone, all ways to say 1 win together."""
     log_probs = np.log(np.array([[0.6, 0.4], [0.6, 0.4]]))[:, None]
-    assert greedy_decode(log_probs) == [[]]
-    ((labels, likelihood),) = beam_decode(log_probs)
+    assert ctc_greedy(log_probs) == [[]]
+    ((labels, likelihood),) = ctc_beam_search(log_probs)
     assert labels == [1] and likelihood == pytest.approx(np.log(0.64))
 
 
 def test_rows_end_where_their_lengths_say() -> None:
     path = np.array([[1, 2], [1, 0], [0, 2], [1, 2]])
     log_probs = np.log(np.eye(3)[path] * 0.9 + 0.1 / 3)
-    assert greedy_decode(log_probs) == [[1, 1], [2, 2]]
-    assert greedy_decode(log_probs, np.array([3, 2])) == [[1], [2]]
-    assert greedy_decode(log_probs, np.array([0, 1])) == [[], [2]]
-    assert [labels for labels, _ in beam_decode(log_probs, np.array([3, 0]))] == [[1], []]
+    assert ctc_greedy(log_probs) == [[1, 1], [2, 2]]
+    assert ctc_greedy(log_probs, np.array([3, 2])) == [[1], [2]]
+    assert ctc_greedy(log_probs, np.array([0, 1])) == [[], [2]]
+    assert [labels for labels, _ in ctc_beam_search(log_probs, np.array([3, 0]))] == [[1], []]
 
 
 @pytest.mark.parametrize(
@@ -82,23 +80,4 @@ def test_rows_end_where_their_lengths_say() -> None:
 )
 def test_wrong_arguments_are_named(arguments: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        beam_decode(*arguments)
-
-
-words = some.text("ab", max_size=5)
-
-
-@given(words, words, words)
-def test_edit_distance_is_a_distance(a: str, b: str, c: str) -> None:
-    assert edit_distance(a, b) == edit_distance(b, a)
-    assert (edit_distance(a, b) == 0) == (a == b)
-    assert edit_distance(a, c) <= edit_distance(a, b) + edit_distance(b, c)
-    assert abs(len(a) - len(b)) <= edit_distance(a, b) <= max(len(a), len(b))
-
-
-def test_error_rates() -> None:
-    assert error_rate(["abc", ""], ["abd", "e"]) == 0.5
-    assert error_rate([[1, 2, 3]], [[2]]) == 2
-    assert error_rate([[]], [[]]) == 0 and error_rate([[1]], [[]]) == 1
-    with pytest.raises(ArgumentError, match="1 sequences for 2 references"):
-        error_rate(["a"], ["a", "b"])
+        ctc_beam_search(*arguments)
