@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graphc.frontends.train.data import transforms as transforms
+    from graphc.frontends.train.data.bytepairs import BytePairTokenizer as BytePairTokenizer
     from graphc.frontends.train.data.cifar import cifar10 as cifar10
     from graphc.frontends.train.data.dataset import ArrayDataset as ArrayDataset
     from graphc.frontends.train.data.dataset import Dataset as Dataset
@@ -27,23 +28,34 @@ if TYPE_CHECKING:
     from graphc.frontends.train.data.tables import digits as digits
     from graphc.frontends.train.data.text import TextDataset as TextDataset
     from graphc.frontends.train.data.text import text as text
+    from graphc.frontends.train.data.tokenizers import CharacterTokenizer as CharacterTokenizer
+    from graphc.frontends.train.data.tokenizers import Tokenizer as Tokenizer
+    from graphc.frontends.train.data.tokenizers import load_tokenizer as load_tokenizer
+    from graphc.frontends.train.data.tokenizers import save_tokenizer as save_tokenizer
+    from graphc.frontends.train.data.tokenizers import tokenizer_from_json as tokenizer_from_json
 
 _HOME = "graphc.frontends.train.data"
 _MODULE_OF = {
     "ArrayDataset": "dataset",
+    "BytePairTokenizer": "bytepairs",
+    "CharacterTokenizer": "tokenizers",
     "Dataset": "dataset",
     "ImageDataset": "dataset",
     "LazyImageDataset": "images",
     "Loader": "loader",
     "TextDataset": "text",
+    "Tokenizer": "tokenizers",
     "arrays": "dataset",
     "cifar10": "cifar",
     "csv": "tables",
     "digits": "tables",
     "idx": "idx",
     "images": "images",
+    "load_tokenizer": "tokenizers",
     "read_idx": "idx",
+    "save_tokenizer": "tokenizers",
     "text": "text",
+    "tokenizer_from_json": "tokenizers",
 }
 
 __all__ = [*sorted(_MODULE_OF), "transforms"]

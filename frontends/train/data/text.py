@@ -1,4 +1,4 @@
-"""Text as characters: a vocabulary and sliding windows for a language model."""
+"""Sliding windows of a text, for a language model."""
 
 from __future__ import annotations
 
@@ -9,20 +9,27 @@ import numpy as np
 from graphc.errors import ArgumentError, DataError
 from graphc.frontends.train.data.dataset import Array, Arrays, Indexes
 from graphc.frontends.train.data.files import existing, read_text
+from graphc.frontends.train.data.tokenizers import CharacterTokenizer, Tokenizer
 
 
 class TextDataset:
-    """Windows of a text: (characters [length], the characters that follow [length]), int32 codes.
+    """Windows of a text: (codes [length], the codes that follow [length]), int32.
 
-    Example i begins at character ``i * stride``; the code of a character is its position in
-    `vocabulary`.
+    Example i begins at code ``i * stride``.
     """
 
-    def __init__(self, codes: Array, vocabulary: str, length: int, stride: int) -> None:
+    def __init__(self, codes: Array, tokenizer: Tokenizer, length: int, stride: int) -> None:
         self.codes = codes
-        self.vocabulary = vocabulary
+        self.tokenizer = tokenizer
         self.length = length
         self.stride = stride
+
+    @property
+    def vocabulary(self) -> str:
+        """The characters that have codes. Raises ArgumentError where codes are no characters."""
+        if not isinstance(self.tokenizer, CharacterTokenizer):
+            raise ArgumentError(f"the codes of a {type(self.tokenizer).__name__} are no characters")
+        return self.tokenizer.characters
 
     def __len__(self) -> int:
         return (len(self.codes) - self.length - 1) // self.stride + 1
@@ -37,11 +44,11 @@ class TextDataset:
 
     def encode(self, text: str) -> Array:
         """The int32 codes of a text; raises DataError for a character without one."""
-        return encode(text, self.vocabulary, "the text given")
+        return self.tokenizer.encode(text)
 
     def decode(self, codes: Array) -> str:
         """The text of codes [n]."""
-        return "".join(self.vocabulary[int(code)] for code in codes)
+        return self.tokenizer.decode(codes)
 
 
 def text(
@@ -51,11 +58,13 @@ def text(
     fraction: float = 0.9,
     stride: int = 1,
     vocabulary: str | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> TextDataset:
-    """The characters of a UTF-8 text file (plain or gzip), as windows of `length`.
+    """A UTF-8 text file (plain or gzip) as windows of `length` codes.
 
-    The first `fraction` of the text is for training, the rest for testing; both share the
-    vocabulary, which is that of the whole text in sorted order unless one is given.
+    The codes are a tokenizer's; without one those of the characters, in the order of `vocabulary`
+    or, without that, all of the whole text's in sorted order. The first `fraction` of the codes is
+    for training, the rest for testing.
 
     Raises DataError for bytes that are no UTF-8, a part shorter than a window and its follower,
     and a character that is not in the vocabulary, each with its position.
@@ -65,37 +74,29 @@ def text(
             f"text: length {length} and stride {stride} must be at least 1, fraction {fraction} "
             "within 0...1"
         )
+    if vocabulary is not None and tokenizer is not None:
+        raise ArgumentError("text: both a vocabulary and a tokenizer are given, expected one")
     found = existing(path)
-    whole = read_text(found)
-    known = "".join(sorted(set(whole))) if vocabulary is None else vocabulary
-    codes = encode(whole, known, str(found))
+    codes, known = _encoded(found, vocabulary, tokenizer)
     border = int(len(codes) * fraction)
     part = codes[:border] if train else codes[border:]
     if len(part) < length + 1:
         raise DataError(
-            f"{found}: its {'training' if train else 'test'} part has {len(part)} characters, "
+            f"{found}: its {'training' if train else 'test'} part has {len(part)} codes, "
             f"expected at least {length + 1} for windows of length {length}"
         )
     return TextDataset(part, known, length, stride)
 
 
-def encode(text: str, vocabulary: str, name: str) -> Array:
-    """The position of every character in `vocabulary`, int32; `name` begins the DataError."""
-    points = _code_points(text)
-    known = _code_points(vocabulary)
-    order = np.argsort(known, kind="stable")
-    if not known.size:
-        raise DataError(f"{name}: has no characters to make a vocabulary of")
-    place = np.minimum(np.searchsorted(known, points, sorter=order), len(known) - 1)
-    codes = order[place]
-    unknown = np.flatnonzero(known[codes] != points)
-    if unknown.size:
-        raise DataError(
-            f"{name}: character {text[unknown[0]]!r} at position {unknown[0]} is not in the "
-            "vocabulary"
-        )
-    return codes.astype(np.int32)
-
-
-def _code_points(text: str) -> Array:
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+def _encoded(
+    path: Path, vocabulary: str | None, tokenizer: Tokenizer | None
+) -> tuple[Array, Tokenizer]:
+    """The codes of a file, and the tokenizer whose they are."""
+    whole = read_text(path)
+    if tokenizer is not None:
+        return tokenizer.encode(whole), tokenizer
+    characters = "".join(sorted(set(whole))) if vocabulary is None else vocabulary
+    if not characters:
+        raise DataError(f"{path}: has no characters to make a vocabulary of")
+    known = CharacterTokenizer(characters, specials=False)
+    return known.encode(whole, str(path)), known

@@ -329,7 +329,7 @@ def test_text_errors(tmp_path: Path) -> None:
     path.write_bytes(b"")
     refuse(lambda: data.text(path), "no characters")
     path.write_bytes(b"abc" * 10)
-    refuse(lambda: data.text(path, length=30), "has 27 characters, expected at least 31")
+    refuse(lambda: data.text(path, length=30), "has 27 codes, expected at least 31")
     refuse(lambda: data.text(path, length=2, vocabulary="ab"), "'c' at position 2")
     with pytest.raises(ArgumentError, match="fraction 2"):
         data.text(path, fraction=2)
