@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from data_files import (
     cifar_batches,
@@ -18,6 +19,7 @@ from data_files import (
 
 from graphc.cli.main import main
 from graphc.models.registry import find
+from graphc.models.resnet20 import MEAN, STD
 
 RESULT = re.compile(r"test accuracy [01]\.\d{4}")
 
@@ -55,7 +57,7 @@ def test_cifar_cnn_takes_every_form(
     assert RESULT.fullmatch(capsys.readouterr().out.splitlines()[-1])
 
 
-def test_resnet20_takes_the_same_and_flips_and_crops(tmp_path: Path) -> None:
+def test_resnet20_takes_the_same_flipped_cropped_and_normalised(tmp_path: Path) -> None:
     images_as("binary", tmp_path)
     step, training, test = find("resnet20").make(str(tmp_path), batch_size=4, epochs=3)
     assert step.optimizer.lr.total_steps == 3 * 10
@@ -66,8 +68,9 @@ def test_resnet20_takes_the_same_and_flips_and_crops(tmp_path: Path) -> None:
         "float32",
         "int32",
     )
-    assert whole.min() >= 0 and whole.max() <= 1
-    assert (x == 0).mean() > 0.02  # the padding that a crop brings in
+    lowest = -np.divide(MEAN, STD)
+    assert np.allclose(whole.min(axis=(0, 2, 3)), lowest, atol=0.05)
+    assert (np.abs(x - lowest.reshape(3, 1, 1)) < 1e-6).mean() > 0.02  # what a crop brings in
 
 
 @pytest.mark.parametrize("form", ["plain", "gzip", "torchvision"])

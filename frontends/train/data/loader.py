@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from graphc.errors import ArgumentError, StateError
 from graphc.frontends.train.data.dataset import Arrays, Dataset, Indexes, gather
 from graphc.frontends.train.data.random import Generators, shuffled
-from graphc.frontends.train.data.transforms import Transform, as_transform
+from graphc.frontends.train.data.transform import Transform, as_transform
 
 
 class Loader:
@@ -56,7 +57,7 @@ class Loader:
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
-        whole, rest = divmod(len(self.dataset), self.batch_size)
+        whole, rest = divmod(self._count(), self.batch_size)
         return whole + (1 if rest and not self.drop_last else 0)
 
     def __iter__(self) -> Iterator[Arrays]:
@@ -65,9 +66,9 @@ class Loader:
         return self._batches(self.epoch, self.position)
 
     def _batches(self, epoch: int, start: int) -> Iterator[Arrays]:
-        order = self._order(epoch)
-        for position in range(start, len(self)):
-            batch = self._batch(epoch, self._slice(order, position))
+        groups = itertools.islice(self._groups(epoch), start, len(self))
+        for position, indexes in enumerate(groups, start):
+            batch = self._batch(epoch, indexes)
             if self.epoch == epoch:  # else a later iteration of this loader counts
                 self.position = position + 1
             yield batch
@@ -84,9 +85,12 @@ class Loader:
 
         For evaluation and prediction: neither counts as an epoch nor changes `position`.
         """
-        indexes = np.arange(len(self.dataset))
-        for start in range(0, len(indexes), self.batch_size):
-            yield self._batch(self.epoch, indexes[start : start + self.batch_size])
+        return (batch for _, batch in self.indexed())
+
+    def indexed(self) -> Iterator[tuple[Indexes, Arrays]]:
+        """`in_order`, each batch with the numbers of its examples."""
+        for indexes in self._grouped(np.arange(len(self.dataset))):
+            yield indexes, self._batch(self.epoch, indexes)
 
     def state_dict(self) -> dict[str, int]:
         """Where the loader stands, and what its order depends on; whole numbers only."""
@@ -114,7 +118,7 @@ class Loader:
         return {
             "seed": self.seed,
             "batch_size": self.batch_size,
-            "examples": len(self.dataset),
+            "examples": self._count(),
             "shuffle": int(self.shuffle),
             "drop_last": int(self.drop_last),
         }
@@ -122,12 +126,22 @@ class Loader:
     def _next_epoch(self) -> None:
         self.epoch, self.position, self._is_begun = self.epoch + 1, 0, False
 
+    def _count(self) -> int:
+        """How many examples an epoch chooses from."""
+        return len(self.dataset)
+
+    def _groups(self, epoch: int) -> Iterator[Indexes]:
+        """The examples of each batch of an epoch; a smaller one comes last."""
+        return self._grouped(self._order(epoch))
+
     def _order(self, epoch: int) -> Indexes:
         count = len(self.dataset)
         return shuffled(self.seed, epoch, count) if self.shuffle else np.arange(count)
 
-    def _slice(self, order: Indexes, position: int) -> Indexes:
-        return order[position * self.batch_size : (position + 1) * self.batch_size]
+    def _grouped(self, order: Indexes) -> Iterator[Indexes]:
+        """Examples in a given order, batch by batch."""
+        for start in range(0, len(order), self.batch_size):
+            yield order[start : start + self.batch_size]
 
     def _batch(self, epoch: int, indexes: Indexes) -> Arrays:
         arrays = gather(self.dataset, indexes)

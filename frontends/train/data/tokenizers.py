@@ -1,7 +1,7 @@
 """Tokenizers: text to int32 codes and back, and their JSON form.
 
-All have one face (`Tokenizer`): a `CharacterTokenizer` here, a `BytePairTokenizer` in
-`bytepairs.py`. Where a tokenizer has special codes they are the first four.
+All have one face (`Tokenizer`): a `CharacterTokenizer` here, a `WordTokenizer` in `words.py`, a
+`BytePairTokenizer` in `bytepairs.py`. Where a tokenizer has special codes they are the first four.
 """
 
 from __future__ import annotations
@@ -117,8 +117,13 @@ def checked_codes(codes: Any, size: int) -> Array:
 def tokenizer_from_json(fields: Any, name: str = "the tokenizer given") -> Tokenizer:
     """The tokenizer of a `to_json`. Raises DataError, which begins with `name`, for others."""
     from graphc.frontends.train.data.bytepairs import BytePairTokenizer
+    from graphc.frontends.train.data.words import WordTokenizer
 
-    kinds: dict[str, Any] = {"characters": CharacterTokenizer, "byte pairs": BytePairTokenizer}
+    kinds: dict[str, Any] = {
+        "characters": CharacterTokenizer,
+        "words": WordTokenizer,
+        "byte pairs": BytePairTokenizer,
+    }
     kind = str(fields.get("kind")) if isinstance(fields, Mapping) else ""
     if kind not in kinds:
         raise DataError(f"{name}: is no tokenizer of {' or '.join(kinds)}")
