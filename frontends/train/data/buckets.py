@@ -10,6 +10,7 @@ with a program of its own, all compiled ahead: `BucketLoader.specs` is what a Tr
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -22,7 +23,7 @@ from graphc.frontends.tracing.spec import Spec
 from graphc.frontends.train.data.dataset import Array, Arrays, Dataset, Indexes, as_example
 from graphc.frontends.train.data.loader import Loader
 from graphc.frontends.train.data.random import Generators, shuffled_batches
-from graphc.frontends.train.data.transforms import Transform
+from graphc.frontends.train.data.transform import Transform
 
 Bucket: TypeAlias = "tuple[int | None, ...]"
 Specs: TypeAlias = "tuple[Spec, ...]"
@@ -266,7 +267,7 @@ def _checked_buckets(given: Sequence[int | Bucket], first: Arrays) -> tuple[Buck
             _check_size(bucket, field, size, part)
     if all(size is None for size in buckets[0]):
         raise ArgumentError(f"BucketLoader: bucket {buckets[0]} pads no field; use a Loader")
-    for smaller, larger in zip(buckets, buckets[1:], strict=False):
+    for smaller, larger in itertools.pairwise(buckets):
         if smaller == larger or not all(map(_fits, smaller, larger)):
             raise ArgumentError(
                 f"BucketLoader: bucket {larger} comes after {smaller}; expected each to be larger "

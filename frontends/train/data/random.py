@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from graphc.errors import ArgumentError
 from graphc.frontends.train.data.dataset import Array, Indexes
 
-_ORDER, _EXAMPLE, _BATCH = 0, 1, 2
+_ORDER, _EXAMPLE, _BATCH, _BATCHES = 0, 1, 2, 3
 _DRAWS = 1 << 16  # that one example may make in one epoch
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)  # the odd number next to 2^64 over the golden ratio
 
