@@ -24,6 +24,10 @@ from graphc.frontends.nn.activations import (
     Softsign,
     Tanh,
 )
+from graphc.frontends.nn.adapters.base import remove_adapters
+from graphc.frontends.nn.adapters.bottleneck import bottleneck
+from graphc.frontends.nn.adapters.low_rank import lora, merge_lora, unmerge_lora
+from graphc.frontends.nn.adapters.prefix import prefix
 from graphc.frontends.nn.attention import MultiheadAttention
 from graphc.frontends.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from graphc.frontends.nn.convolution import Conv1d, Conv2d
@@ -151,5 +155,11 @@ __all__ = [
     "TransformerEncoderLayer",
     "Unflatten",
     "Upsample",
+    "bottleneck",
     "init",
+    "lora",
+    "merge_lora",
+    "prefix",
+    "remove_adapters",
+    "unmerge_lora",
 ]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from graphc.errors import ArgumentError, ShapeError
 from graphc.frontends.nn import init
 from graphc.frontends.nn.linear import Linear
@@ -15,6 +17,27 @@ from graphc.frontends.nn.module import Module
 from graphc.frontends.nn.parameter import Parameter
 from graphc.frontends.tracing import functional as F
 from graphc.frontends.tracing.functional_attention import Attended, attend
+
+
+class Projection(Module):
+    """The query, key or value projection of a MultiheadAttention, which owns its weight.
+
+    It is called with the input and the product, which several projections share, and returns the
+    product; adapters know it by its name (`self_attn.q_proj`) and add to it.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def forward(self, input: Any, projected: Any) -> Any:
+        return projected
+
+    def weight_rows(self) -> tuple[Parameter, slice]:
+        """The parameter of the attention that holds the weight, and its rows."""
+        owner = self._owner() if self._owner is not None else None
+        assert isinstance(owner, MultiheadAttention)
+        return owner.projection(self.number)
 
 
 class MultiheadAttention(Module):
@@ -59,6 +82,7 @@ class MultiheadAttention(Module):
         for name in ("bias_k", "bias_v"):
             drawn = Parameter((1, 1, embed_dim), _normal_row(embed_dim), dtype)
             self.register_parameter(name, drawn if add_bias_kv else None)
+        self.q_proj, self.k_proj, self.v_proj = (Projection(number) for number in range(3))
 
     def _make_projections(self, bias: bool, dtype: Any) -> None:
         width = self.embed_dim
@@ -72,6 +96,15 @@ class MultiheadAttention(Module):
             self.register_parameter(name, made)
         zeros = Parameter((3 * width,), init.zeros, dtype)
         self.register_parameter("in_proj_bias", zeros if bias else None)
+
+    def projection(self, number: int) -> tuple[Parameter, slice]:
+        """The parameter and its rows that project the query (0), the key (1) or the value (2)."""
+        together = self._parameters["in_proj_weight"]
+        if together is not None:
+            return together, slice(number * self.embed_dim, (number + 1) * self.embed_dim)
+        own = self._parameters[f"{'qkv'[number]}_proj_weight"]
+        assert own is not None
+        return own, slice(0, self.embed_dim)
 
     def forward(
         self,
@@ -89,8 +122,10 @@ class MultiheadAttention(Module):
         q, k, v = self._projected(*_shared(inputs, (query, key, value)))
         k, v, added = self._with_more_keys(k, v)
         keys = k.shape[1]
-        # The mask is the causal one, if that is said, as long as no key is added to it.
+        # The kernel's own causal mask cannot be told of keys that are added behind.
         causal = is_causal and not added
+        if is_causal and added and attn_mask is None:
+            attn_mask = F.asarray(np.triu(np.ones((q.shape[1], keys - added), bool), 1))
         mask = None if causal else _extended(attn_mask, added)
         mask = self._merged(mask, _extended(key_padding_mask, added), q, keys)
         attended = self._attend(q, k, v, mask, causal)
@@ -127,8 +162,7 @@ class MultiheadAttention(Module):
             q = F.linear(query, self.q_proj_weight, _part(bias, width, 0, 1))
             k = F.linear(key, self.k_proj_weight, _part(bias, width, 1, 2))
             v = F.linear(value, self.v_proj_weight, _part(bias, width, 2, 3))
-            return q, k, v
-        if query is key and key is value:
+        elif query is key and key is value:
             q, k, v = F.split(F.linear(query, weight, bias), 3, axis=-1)
         elif key is value:
             q = F.linear(query, weight[:width], _part(bias, width, 0, 1))
@@ -139,21 +173,24 @@ class MultiheadAttention(Module):
                 F.linear(x, weight[n * width : (n + 1) * width], _part(bias, width, n, n + 1))
                 for n, x in enumerate((query, key, value))
             )
-        return q, k, v
+        return self.q_proj(query, q), self.k_proj(key, k), self.v_proj(value, v)
 
     def _with_more_keys(self, k: Any, v: Any) -> tuple[Any, Any, int]:
-        """k and v with a learned key and one of zeros behind, where these are asked for."""
+        """k and v with learned keys and one of zeros behind, where these are asked for."""
         count = k.shape[0]
         rows = []
         if self.bias_k is not None:
             wide = (count, 1, self.embed_dim)
             rows.append((F.broadcast_to(self.bias_k, wide), F.broadcast_to(self.bias_v, wide)))
+        if "prefix_k" in self._parameters:
+            wide = (count, *self.prefix_k.shape)
+            rows.append((F.broadcast_to(self.prefix_k, wide), F.broadcast_to(self.prefix_v, wide)))
         if self.add_zero_attn:
             zeros = F.zeros((count, 1, self.embed_dim), dtype=k.dtype)
             rows.append((zeros, zeros))
         for key, value in rows:
             k, v = F.concatenate([k, key], axis=1), F.concatenate([v, value], axis=1)
-        return k, v, len(rows)
+        return k, v, sum(key.shape[1] for key, _ in rows)
 
     def _merged(self, attn_mask: Any, padding: Any, q: Any, keys: int) -> Any:
         """One mask for the scores [N, heads, L, S]: float, or bool, true where a key is seen."""

@@ -6,7 +6,7 @@ import copy
 import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from graphc.frontends.tracing.recorder import current, recorder_in_use
 from graphc.frontends.tracing.source import Line, defining_code, is_users, user_line
 from graphc.frontends.tracing.trees import map_leaves
 from graphc.runtime.state import State
+
+if TYPE_CHECKING:
+    from graphc.frontends.nn.adapters.base import Adapter
 
 Self = TypeVar("Self", bound="Module")
 
@@ -41,6 +44,7 @@ class Module:
     _modules: dict[str, Module | None]
     _made_at: Line | None
     _owner: weakref.ref[Module] | None
+    _adapters: tuple[Adapter, ...]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Sets up the registers, so that they exist whether or not `__init__` is called."""
@@ -53,6 +57,7 @@ class Module:
             _modules={},
             _made_at=user_line(),
             _owner=None,
+            _adapters=(),
         )
         return module
 
@@ -334,7 +339,11 @@ Module.forward = _no_forward
 @entry
 def _call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     with current().session.inside(module, module._layer_line()):
-        return module.forward(*map_leaves(_traced, args), **map_leaves(_traced, kwargs))
+        inputs, named = map_leaves(_traced, args), map_leaves(_traced, kwargs)
+        output = module.forward(*inputs, **named)
+        for adapter in module._adapters:
+            output = adapter.adjust(module, next(iter((*inputs, *named.values()))), output)
+        return output
 
 
 def _traced(leaf: Any) -> Any:

@@ -54,7 +54,8 @@ def all_holders(module: Module, prefix: str = "") -> dict[str, StateTensor]:
 def describe(module: Module) -> str:
     """The tree as torch prints it: equal neighbours in a list are counted, not repeated."""
     lines = [line for name, child in _grouped(module) for line in f"({name}): {child}".split("\n")]
-    extra = module.extra_repr()
+    shown = [module.extra_repr(), *map(repr, module._adapters)]
+    extra = ", ".join(filter(None, shown))
     name = type(module).__name__
     if not lines:
         return f"{name}({extra})"
