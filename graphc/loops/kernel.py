@@ -142,8 +142,10 @@ class Kernel:
 
     @property
     def moved_bytes(self) -> int:
-        """What one run must move: each buffer once, one that is updated in place twice."""
-        return sum(b.nbytes * (2 if b.access == "inout" else 1) for b in self.buffers)
+        """What one run must move: see `traffic`."""
+        from graphc.loops.traffic import moved_bytes
+
+        return moved_bytes(self)
 
     @cached_property
     def structural_hash(self) -> str:

@@ -173,10 +173,11 @@ class Lowering:
         order = result_order([node], node.results[0], places, self.producers)
         order = self._shown_order(node) or order
         order = readable_order(self.current, [node], node.results[0], order)
-        wanted = [v for v in node.results if record.nest is not None or is_read(self.current, v)]
+        by_nest = record.nest is not None and (record.lower is None or self._is_over(node, targets))
+        wanted = [v for v in node.results if by_nest or is_read(self.current, v)]
         results = [(v, self._result_place(v, order, node, targets)) for v in wanted or node.results]
         producers = self.producers
-        if record.nest is not None:
+        if by_nest:
             for value in node.operands:
                 if not self._is_literal(value) and self._shows_memory(value) is None:
                     self.materialise(value)
@@ -187,6 +188,14 @@ class Lowering:
             lowered = lower_values(node.op, results, places, producers, node.results[0].shape)
             self._launch(lowered, node.op, node.source, "")
         self.places.update(results)
+
+    def _is_over(self, node: Node, targets: Mapping[Value, Place]) -> bool:
+        """Whether the results are stored over the operands that the operator's record names."""
+        found = [
+            (self.places.get(node.operands[operand]), targets.get(node.results[result]))
+            for operand, result in get(node.op).overwrites
+        ]
+        return all(target is not None and place == target for place, target in found)
 
     def _group(self, node: Node, targets: Mapping[Value, Place]) -> None:
         (region,) = node.regions

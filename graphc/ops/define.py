@@ -155,7 +155,8 @@ class Op:
                  or None; absent: the operator is decomposed first, or has no derivative
     decompose    (builder, node) -> results, in simpler operators
     lower        its value at one index of its results (all of one shape), in the loop IR
-    nest         the whole loop nest, where no value-at-an-index form fits
+    nest         the whole loop nest, where no value-at-an-index form fits; beside `lower` it is for
+                 results that are stored over operands as `overwrites` says
     elementwise  result element i depends on element i of each operand only
     commutative  operands may be exchanged
     reduction    reads many elements for each result element

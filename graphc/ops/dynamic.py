@@ -2,6 +2,8 @@
 
 dynamic_slice(x, starts)[i]  = x[starts + i], 0 outside of x
 dynamic_update(x, u, starts)[i] = u[i - starts] where there is such an element, else x[i]
+
+An update that may be stored over x (a cache of keys and values) writes u alone.
 """
 
 from __future__ import annotations
@@ -14,9 +16,21 @@ import numpy as np
 from graphc.dtypes import int64
 from graphc.errors import DTypeError, ShapeError
 from graphc.ir import Graph, Node, TensorType, Value
-from graphc.loops import Expr, alltrue, call, index, select, within
+from graphc.loops import (
+    Expr,
+    Statement,
+    Store,
+    When,
+    alltrue,
+    call,
+    index,
+    select,
+    variable,
+    within,
+)
 from graphc.ops.build import Builder
-from graphc.ops.define import LoweringContext, Sample, define
+from graphc.ops.define import LoweringContext, NestContext, Sample, define
+from graphc.ops.indexing import nested
 from graphc.ops.rules import expect_count
 from graphc.ops.samples import NumpyArray, real, truth, whole
 
@@ -155,6 +169,19 @@ def _lower_update(ctx: LoweringContext, at: tuple[Expr, ...]) -> Expr:
     return new if guard is None else select(guard, new, ctx.operand(0, at))
 
 
+def _nest_update(ctx: NestContext) -> Sequence[Statement]:
+    """u's elements at their places in x's own memory, which the result is stored over."""
+    x, update = ctx.node.operands[:2]
+    (result,) = ctx.results
+    at = [variable(ctx.fresh("u")) for _ in update.shape]
+    where = [call("add", start, i) for start, i in zip(_starts(ctx, 2), at, strict=True)]
+    ctx.operand(0, where)  # what is not written keeps its value: the buffer is read, too
+    store: Statement = Store(result.name, (*where,), ctx.operand(1, at))
+    guard = alltrue(*(within(i, n) for i, n in zip(where, x.shape, strict=True)))
+    body = [store if guard is None else When(guard, (store,))]
+    return nested("parallel", at, update.shape, body)
+
+
 # Samples
 
 
@@ -206,6 +233,8 @@ dynamic_update = define(
     meaning=_meaning_update,
     vjp=_update_vjp,
     lower=_lower_update,
+    nest=_nest_update,
+    overwrites=((0, 0),),
     samples=_update_samples,
     fault=_update_fault,
 )

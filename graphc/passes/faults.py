@@ -14,7 +14,7 @@ Operators are total: a bad index reads 0 or drops its update. The last output is
 indices were good, else the number of a check that failed, the first of the graph; no update is
 applied in that case. `checks_of(graph)[number - 1]` says what and where it was. Checks of operators
 inside scan and cond come out through a carry and a result. Indices that are constants are checked
-here, at compile time.
+here, at compile time. A block written into the state is guarded otherwise: see `fault_updates`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from graphc.ops.define import get
 from graphc.ops.evaluate import apply
 from graphc.passes.base import Pass
 from graphc.passes.clone import live_nodes
+from graphc.passes.fault_updates import guard_updates
 from graphc.passes.rewrite import Rewriter
 
 _NUMBER = TensorType((), int64)
@@ -53,13 +54,10 @@ class Faults(Pass):
         b.source = ()
         number = checked.number()
         fine = b.compare("eq", number, b.like(0, number))
-        state = {value.name: value for value in graph.state}
-        updates = tuple((name, _unless(b, fine, new, state[name])) for name, new in graph.updates)
+        guarded = guard_updates(graph, b.nodes, fine)
         return replace(
-            graph,
-            nodes=tuple(b.nodes),
+            guarded,
             outputs=(*graph.outputs, number),
-            updates=updates,
             remarks=(*graph.remarks, *checks),
         )
 
@@ -67,10 +65,6 @@ class Faults(Pass):
 def checks_of(graph: Graph) -> tuple[Remark, ...]:
     """What the checks of a graph say when they fail, in the order of their numbers, from 1."""
     return tuple(remark for remark in graph.remarks if remark.origin == Faults.name)
-
-
-def _unless(b: Builder, fine: Value, new: Value, old: Value) -> Value:
-    return new if new is old else b.where(b.broadcast(fine, new.shape), new, old)
 
 
 @dataclass

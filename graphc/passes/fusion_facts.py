@@ -7,12 +7,12 @@ window        folds a window about each result element: pooling and its gradient
 contraction   a sum of products: matmul, convolution
 transparent   read through: views, counters, one-element constants, and cheap nodes that
               every reader may compute for itself
-opaque        runs alone: control flow, sort, scatter
+opaque        runs alone: control flow, sort, scatter, what is stored into a part of the state
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from functools import cached_property
 from typing import Literal
 
@@ -59,7 +59,8 @@ class Facts:
         self.graph = graph
         self.nodes = graph.nodes
         self.position = {value: i for i, node in enumerate(graph.nodes) for value in node.results}
-        self.kinds: list[Kind] = [_kind(node) for node in graph.nodes]
+        news = {value for _, value in graph.updates}
+        self.kinds: list[Kind] = [_kind(node, news) for node in graph.nodes]
         self._readers: dict[Value, frozenset[int]] = {}
         self._results = frozenset(graph.results)
         self._inputs = frozenset(graph.inputs)
@@ -364,11 +365,14 @@ def _images_of(node: Node) -> tuple[Value, ...]:
     return tuple(value for value in values if value.type.rank == 4)
 
 
-def _kind(node: Node) -> Kind:
+def _kind(node: Node, news: Set[Value]) -> Kind:
+    """The kind of a node; `news` are the new values of the state."""
     record = get(node.op)
     if is_view(node):
         return "transparent"
     if record.lower is None or node.op == "constant":
+        return "opaque"
+    if record.nest is not None and not news.isdisjoint(node.results):
         return "opaque"
     if record.elementwise:
         return "elementwise"

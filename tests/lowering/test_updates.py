@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from graphc.dtypes import float32
+from graphc.dtypes import float32, int64
 from graphc.ir import Graph, TensorType, Value
 from graphc.loops.evaluate import run_schedule
 from graphc.lowering.lower import lower
@@ -15,7 +15,7 @@ from graphc.lowering.updates import updates_in_place
 from graphc.ops import Builder
 from graphc.ops.evaluate import evaluate
 from graphc.passes.base import run_pipeline
-from graphc.passes.pipelines import FUSE
+from graphc.passes.pipelines import FUSE, OPTIMIZE
 
 Make = Callable[[Builder, Value, Value], tuple[tuple[Value, ...], tuple[Value, Value]]]
 
@@ -69,3 +69,65 @@ def test_an_elementwise_update_needs_no_copy() -> None:
     graph = Graph("update", (), tuple(b.nodes), (), state=(w,), updates=(("w", new),))
     assert updates_in_place(graph) == {new: w}
     assert [storage.name for storage in lower(graph).storages if storage.size > 1] == ["w"]
+
+
+def cache_graph(read_old: bool = False, checked: bool = False) -> Graph:
+    """A block of `rows` is stored into the state `cache`, whose sum over keys is given out."""
+    cache = Value(TensorType((2, 6, 4), float32), "cache")
+    rows = Value(TensorType((2, 1, 4), float32), "rows")
+    at = Value(TensorType((3,), int64), "at")
+    b = Builder(source=("update.py:1",))
+    new = b.op("dynamic_update", cache, rows, at)
+    outputs = [b.sum(new, (1,))] + ([b.sum(cache, (1,))] if read_old else [])
+    updates = (("cache", new),)
+    graph = Graph("step", (rows, at), tuple(b.nodes), tuple(outputs), (cache,), updates)
+    return run_pipeline(graph, OPTIMIZE + FUSE if checked else FUSE, ())
+
+
+@pytest.mark.parametrize("start", [0, 5, 7, -1])
+@pytest.mark.parametrize("read_old", [False, True])
+def test_a_block_of_the_state_is_stored_where_it_lies(start: int, read_old: bool) -> None:
+    graph = cache_graph(read_old)
+    old = {"cache": np.arange(48, dtype=np.float32).reshape(2, 6, 4)}
+    given = (np.full((2, 1, 4), -1, np.float32), np.array([0, start, 0]))
+    expected, new = evaluate(graph, given, old)
+    schedule = lower(graph)
+    memory = {"cache": old["cache"].copy(), "input.rows": given[0], "input.at": given[1]}
+    run_schedule(schedule, memory)
+    np.testing.assert_array_equal(memory["cache"], new["cache"])
+    for name, array in zip(schedule.outputs, expected, strict=True):
+        np.testing.assert_array_equal(memory[name], array)
+
+
+def test_a_block_that_is_stored_moves_no_more_than_itself() -> None:
+    (launch,) = [s for s in lower(cache_graph(checked=True)).steps if s.name == "dynamic_update"]
+    rows_bytes, starts_bytes = 2 * 4 * 4, 3 * 8
+    assert launch.bytes == 2 * rows_bytes + starts_bytes
+    (copied,) = [s for s in lower(cache_graph(read_old=True)).steps if s.name == "copy"]
+    assert copied.bytes == 2 * 48 * 4
+
+
+@pytest.mark.parametrize(("start", "number"), [(0, 0), (5, 0), (6, 1), (-1, 1)])
+def test_a_block_outside_the_state_leaves_it_as_it_was(start: int, number: int) -> None:
+    graph = cache_graph(checked=True)
+    old = {"cache": np.ones((2, 6, 4), np.float32)}
+    given = (np.zeros((2, 1, 4), np.float32), np.array([0, start, 0]))
+    (_, found), new = evaluate(graph, given, old)
+    assert found == number
+    assert int((new["cache"] == 0).sum()) == (0 if number else 8)
+
+
+def test_a_check_that_depends_on_the_state_still_guards_it() -> None:
+    cache = Value(TensorType((6,), float32), "cache")
+    at = Value(TensorType((1,), int64), "at")
+    b = Builder(source=("update.py:1",))
+    new = b.op("dynamic_update", cache, b.array(np.array([9.0], np.float32)), at)
+    index = b.cast(b.sum(new, (0,)), int64)
+    found = b.op("gather", cache, index, axis=0)
+    graph = Graph("step", (at,), tuple(b.nodes), (found,), (cache,), (("cache", new),))
+    checked = run_pipeline(graph, OPTIMIZE, ())
+    for fill, kept in ((0.0, 0.0), (-1.0, 9.0)):
+        old = {"cache": np.full(6, fill, np.float32)}
+        (_, number), after = evaluate(checked, (np.array([2]),), old)
+        assert (int(number) != 0) == (fill == 0.0)
+        assert after["cache"][2] == kept

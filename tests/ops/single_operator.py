@@ -43,7 +43,7 @@ class NodeContext:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.counts = 0
-        access: Access = "out" if get(node.op).nest is None else "inout"
+        access: Access = "inout" if get(node.op).lower is None else "out"
         self.results = tuple(
             Buffer(f"y{i}", v.shape, v.dtype, access=access) for i, v in enumerate(node.results)
         )
@@ -64,12 +64,13 @@ class NodeContext:
 
 
 def naive_kernel(node: Node) -> Kernel:
-    """The node's own nest, or parallel loops over the results around its value at an index."""
+    """Parallel loops over the results around its value at an index, or the node's own nest."""
     record, context = get(node.op), NodeContext(node)
     operands = tuple(
         Buffer(f"x{i}", value.shape, value.dtype) for i, value in enumerate(node.operands)
     )
-    body = record.nest(context) if record.nest else _loops(context)
+    assert record.lower or record.nest
+    body = _loops(context) if record.lower or not record.nest else record.nest(context)
     return Kernel(node.op, operands + context.results, tuple(body))
 
 
