@@ -11,7 +11,7 @@ from graphc.loops.kernel import Buffer, Kernel, Let, Loop, Statement, Store, Whe
 def moved_bytes(kernel: Kernel) -> int:
     """Each buffer once, one that is updated in place twice; of one that a part alone is stored
     into and nothing is read from, that part."""
-    return sum(map(lambda buffer: _moved(kernel, buffer), kernel.buffers))
+    return sum(_moved(kernel, buffer) for buffer in kernel.buffers)
 
 
 def _moved(kernel: Kernel, buffer: Buffer) -> int:

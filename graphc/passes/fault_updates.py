@@ -53,9 +53,10 @@ def _parts(graph: Graph) -> Mapping[Value, Node]:
     found = {}
     for name, new in graph.updates:
         node = graph.producers.get(new)
-        if node is not None and node.op == "dynamic_update" and new.type.rank:
-            if node.operands[0] is state[name]:
-                found[new] = node
+        if node is None or node.op != "dynamic_update" or not new.type.rank:
+            continue
+        if node.operands[0] is state[name]:
+            found[new] = node
     return found
 
 

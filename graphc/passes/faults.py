@@ -28,7 +28,6 @@ import numpy as np
 from graphc.dtypes import int64
 from graphc.errors import IndexFault
 from graphc.ir import Attributes, Graph, Node, Remark, TensorType, Value
-from graphc.ops.build import Builder
 from graphc.ops.define import get
 from graphc.ops.evaluate import apply
 from graphc.passes.base import Pass
