@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from graphc.frontends.train.data.images import LazyImageDataset as LazyImageDataset
     from graphc.frontends.train.data.images import images as images
     from graphc.frontends.train.data.loader import Loader as Loader
+    from graphc.frontends.train.data.parallel import multi30k as multi30k
+    from graphc.frontends.train.data.parallel import parallel as parallel
+    from graphc.frontends.train.data.parallel import translations as translations
     from graphc.frontends.train.data.tables import csv as csv
     from graphc.frontends.train.data.tables import digits as digits
     from graphc.frontends.train.data.text import TextDataset as TextDataset
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from graphc.frontends.train.data.tokenizers import load_tokenizer as load_tokenizer
     from graphc.frontends.train.data.tokenizers import save_tokenizer as save_tokenizer
     from graphc.frontends.train.data.tokenizers import tokenizer_from_json as tokenizer_from_json
+    from graphc.frontends.train.data.words import WordTokenizer as WordTokenizer
 
 _HOME = "graphc.frontends.train.data"
 _MODULE_OF = {
@@ -45,6 +49,7 @@ _MODULE_OF = {
     "Loader": "loader",
     "TextDataset": "text",
     "Tokenizer": "tokenizers",
+    "WordTokenizer": "words",
     "arrays": "dataset",
     "cifar10": "cifar",
     "csv": "tables",
@@ -52,10 +57,13 @@ _MODULE_OF = {
     "idx": "idx",
     "images": "images",
     "load_tokenizer": "tokenizers",
+    "multi30k": "parallel",
+    "parallel": "parallel",
     "read_idx": "idx",
     "save_tokenizer": "tokenizers",
     "text": "text",
     "tokenizer_from_json": "tokenizers",
+    "translations": "parallel",
 }
 
 __all__ = [*sorted(_MODULE_OF), "transforms"]
