@@ -18,6 +18,7 @@ from graphc.frontends.optim import (
     Optimizer,
     RAdam,
     RMSprop,
+    layerwise,
     schedules,
 )
 
@@ -35,5 +36,6 @@ __all__ = [
     "Optimizer",
     "RAdam",
     "RMSprop",
+    "layerwise",
     "schedules",
 ]

@@ -6,6 +6,7 @@ from graphc.frontends.optim.adam import Adam, AdamW
 from graphc.frontends.optim.adam_variants import Adamax, NAdam, RAdam
 from graphc.frontends.optim.base import Optimizer
 from graphc.frontends.optim.large_batch import LAMB, Lion
+from graphc.frontends.optim.layerwise import layerwise
 from graphc.frontends.optim.running import Adadelta, Adagrad, RMSprop
 from graphc.frontends.optim.sgd import SGD
 
@@ -23,5 +24,6 @@ __all__ = [
     "Optimizer",
     "RAdam",
     "RMSprop",
+    "layerwise",
     "schedules",
 ]

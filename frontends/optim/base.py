@@ -126,7 +126,7 @@ class Optimizer:
         """Raises ArgumentError for a name pattern that matches none of the parameters."""
         names = list(parameters)
         for selector, _ in self.groups:
-            if isinstance(selector, str) and not any(_selects(selector, n, None) for n in names):
+            if isinstance(selector, str) and not any(selects(selector, n, None) for n in names):
                 raise ArgumentError(
                     f"{type(self).__name__}: no parameter matches group {selector!r}; there are "
                     f"{', '.join(names)}"
@@ -141,7 +141,7 @@ class Optimizer:
                 raise ArgumentError(
                     f"{type(self).__name__} has no option {', '.join(sorted(unknown))}"
                 )
-            if _selects(selector, name, parameter):
+            if selects(selector, name, parameter):
                 return replace(self, **options)
         return self
 
@@ -173,7 +173,8 @@ def _are_betas(value: Any) -> bool:
     return is_pair and all(isinstance(beta, _NUMBERS) and 0 <= beta < 1 for beta in value)
 
 
-def _selects(selector: Selector, name: str, parameter: Any) -> bool:
+def selects(selector: Selector, name: str, parameter: Any) -> bool:
+    """Whether a group's selector takes a parameter."""
     if isinstance(selector, str):
         return fnmatchcase(name, selector)
     return bool(selector(name, parameter))

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from numbers import Real
+from typing import Self
 
 from graphc.dtypes import float64
 from graphc.errors import ArgumentError
@@ -32,6 +33,12 @@ class Schedule:
                 raise ArgumentError(f"{self._name()}: {option.name} is {value!r}, no number")
             if option.name in _POSITIVE and not value > 0:
                 raise ArgumentError(f"{self._name()}: {option.name} is {value}, expected above 0")
+
+    def scaled(self, factor: float) -> Self:
+        """This schedule with all rates times a factor."""
+        rates = ("lr", "minimum")
+        known = {field.name for field in fields(self)}
+        return replace(self, **{n: getattr(self, n) * factor for n in rates if n in known})
 
     def _name(self) -> str:
         return f"schedules.{type(self).__name__}"
@@ -100,13 +107,24 @@ class polynomial(Schedule):
 
 @dataclass(frozen=True)
 class inverse_time_decay(Schedule):
-    """lr / (1 + step / decay_steps)."""
+    """A rise over `warmup_steps`, then lr / (1 + steps since / decay_steps)."""
 
     decay_steps: float
+    warmup_steps: int = 0
 
     def rate(self, b: Builder, step: Value) -> Value:
-        slower = b.add(_number(b, 1.0), b.div(step, _number(b, self.decay_steps)))
-        return b.div(_number(b, self.lr), slower)
+        since = b.shift(step, -float(self.warmup_steps)) if self.warmup_steps else step
+        slower = b.add(_number(b, 1.0), b.div(since, _number(b, self.decay_steps)))
+        return _warmed(b, step, self.lr, self.warmup_steps, b.div(_number(b, self.lr), slower))
+
+
+def _warmed(b: Builder, step: Value, lr: float, warmup_steps: int, rate: Value) -> Value:
+    """`rate`, but lr · (step + 1) / warmup_steps in the first steps."""
+    if not warmup_steps:
+        return rate
+    rising = b.div(b.add(step, _number(b, 1.0)), _number(b, warmup_steps))
+    warm = b.compare("lt", step, _number(b, warmup_steps))
+    return b.where(warm, b.mul(_number(b, lr), rising), rate)
 
 
 @dataclass(frozen=True)
@@ -123,11 +141,7 @@ class cosine(Schedule):
         angle = b.mul(b.op("clamp", done, min=0.0, max=1.0), _number(b, math.pi))
         half = b.mul(_number(b, 0.5), b.add(_number(b, 1.0), b.op("cos", angle)))
         rate = b.add(_number(b, self.minimum), b.mul(_number(b, self.lr - self.minimum), half))
-        if not self.warmup_steps:
-            return rate
-        rising = b.div(b.add(step, _number(b, 1.0)), _number(b, self.warmup_steps))
-        warm = b.compare("lt", step, _number(b, self.warmup_steps))
-        return b.where(warm, b.mul(_number(b, self.lr), rising), rate)
+        return _warmed(b, step, self.lr, self.warmup_steps, rate)
 
 
 @dataclass(frozen=True)
