@@ -75,6 +75,34 @@ def load(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
     return arrays, _json_object(manifest.get("metadata"), source)
 
 
+def is_checkpoint(path: str | Path) -> bool:
+    """Whether a file begins as `save` writes it. Raises CheckpointError where it cannot be read."""
+    source = Path(path).expanduser()
+    try:
+        with source.open("rb") as file:
+            return file.read(8 + len(_PREFIX))[8:] == _PREFIX.encode()
+    except OSError as error:
+        raise CheckpointError(f"{source}: cannot be read: {error.strerror or error}") from None
+
+
+def load_foreign(path: str | Path) -> dict[str, Array]:
+    """The arrays of a safetensors file that others have written; bfloat16 becomes float32.
+
+    Raises CheckpointError naming the file where it is missing, damaged, or no safetensors.
+    """
+    source = Path(path).expanduser()
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{source}: cannot be read: {error.strerror or error}") from None
+    if content[:2] in (b"PK", b"\x80\x02"):
+        raise CheckpointError(
+            f"{source}: is a pickle of PyTorch, which runs code when it is read; there, "
+            "safetensors.torch.save_file(model.state_dict(), path) writes what can be read here"
+        )
+    return {name: _as_array(name, entry, source) for name, entry in _deserialized(content, source)}
+
+
 # Writing
 
 
@@ -153,7 +181,7 @@ def _checked_manifest(content: bytes, path: Path) -> dict[str, Any]:
     if not header.startswith(prefix):
         raise CheckpointError(
             f"{path}: is no graphc checkpoint, or its header is damaged (weights that others have "
-            "written are read by safetensors.numpy.load_file, for model.load_state_dict)"
+            "written are read by graphc.checkpoint.load_into(model, path))"
         )
     place = slice(len(prefix), len(prefix) + len(_ZEROS))
     blank = header[: place.start] + _ZEROS.encode() + header[place.stop :]
@@ -185,14 +213,20 @@ def _json_object(value: Any, path: Path) -> dict[str, Any]:
     return found
 
 
-def _checked_arrays(content: bytes, checksums: dict[str, Any], path: Path) -> dict[str, Array]:
+def _deserialized(content: bytes, path: Path) -> list[tuple[str, Mapping[str, Any]]]:
+    """(name, dtype, shape and data) of every tensor."""
     import safetensors
 
     deserialize: Any = safetensors.deserialize  # checks shapes, places and total size; untyped
     try:
-        tensors = deserialize(content)
+        tensors: list[tuple[str, Mapping[str, Any]]] = deserialize(content)
     except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{path}: is cut or damaged: {error}") from None
+        raise CheckpointError(f"{path}: is cut or damaged, or no safetensors: {error}") from None
+    return tensors
+
+
+def _checked_arrays(content: bytes, checksums: dict[str, Any], path: Path) -> dict[str, Array]:
+    tensors = _deserialized(content, path)
     if {name for name, _ in tensors} != set(checksums):
         raise CheckpointError(f"{path}: the manifest does not list the tensors that are there")
     return {name: _checked(name, entry, checksums[name], path) for name, entry in tensors}
@@ -201,8 +235,16 @@ def _checked_arrays(content: bytes, checksums: dict[str, Any], path: Path) -> di
 def _checked(name: str, entry: Mapping[str, Any], checksum: Any, path: Path) -> Array:
     if hashlib.sha256(entry["data"]).hexdigest() != checksum:
         raise CheckpointError(f"{path}: tensor {name!r} is damaged (its checksum differs)")
-    if entry["dtype"] not in _DTYPES:
-        raise CheckpointError(f"{path}: tensor {name!r} has unknown type {entry['dtype']}")
-    dtype = np.dtype(_DTYPES[entry["dtype"]])
+    return _as_array(name, entry, path)
+
+
+def _as_array(name: str, entry: Mapping[str, Any], path: Path) -> Array:
+    """The elements; bfloat16, the upper half of a float32, as that."""
+    code, shape = entry["dtype"], entry["shape"]
+    if code == "BF16":
+        halves = np.frombuffer(entry["data"], "<u2").astype("<u4")
+        return (halves << np.uint32(16)).view("<f4").reshape(shape)
+    if code not in _DTYPES:
+        raise CheckpointError(f"{path}: tensor {name!r} has unknown type {code}")
     data = entry["data"] if isinstance(entry["data"], bytearray) else bytearray(entry["data"])
-    return np.frombuffer(data, dtype).reshape(entry["shape"])
+    return np.frombuffer(data, np.dtype(_DTYPES[code])).reshape(shape)

@@ -1,0 +1,228 @@
+"""Weights that others have trained: read from a file or a run, taken up by name, with a report.
+
+Files of safetensors are read, whoever has written them, and the checkpoints of a Trainer. PyTorch's
+own `.pt` files are pickles, which run code when they are read; `safetensors.torch.save_file` writes
+their state dict so that it can be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import CheckpointError, StateError
+from graphc.frontends.nn.adapters.state import (
+    adapter_config,
+    adapter_state_dict,
+    attach_adapters,
+    load_adapter_state_dict,
+    require_adapters,
+)
+from graphc.frontends.nn.module import Module
+from graphc.frontends.nn.module_tree import all_holders
+from graphc.frontends.nn.parameter import Buffer, StateTensor
+from graphc.frontends.train.checkpoint import is_checkpoint, load, load_foreign, save
+from graphc.frontends.train.checkpoints import Checkpoints
+from graphc.planning.text import format_table
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Rename = Mapping[str, str] | Callable[[str], str | None]
+
+_MODEL = "model."
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one name: loaded, missing, unexpected, shape or skipped.
+
+    name    in the model; of an unexpected one, in the file
+    file    type and shape in the file, "" where it has none
+    model   type and shape in the model, "" where it has none
+    """
+
+    status: str
+    name: str
+    file: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a loading by name found; prints as a table of all that was not loaded."""
+
+    path: Path
+    rows: tuple[Row, ...]
+
+    def named(self, status: str) -> tuple[str, ...]:
+        return tuple(row.name for row in self.rows if row.status == status)
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """Names in the model that have the file's elements now."""
+        return self.named("loaded")
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names in the model that the file lacks; they keep their elements."""
+        return self.named("missing")
+
+    @property
+    def unexpected(self) -> tuple[str, ...]:
+        """Names in the file, after renaming, that the model lacks."""
+        return self.named("unexpected")
+
+    @property
+    def misshapen(self) -> tuple[str, ...]:
+        """Names in both whose shapes or kinds of number differ; the model's elements stay."""
+        return self.named("shape")
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Names in the file, after renaming, that were not to be loaded."""
+        return self.named("skipped")
+
+    def __str__(self) -> str:
+        head = f"{self.path}: {len(self.loaded)} tensors loaded"
+        counts = [("missing", self.missing), ("unexpected", self.unexpected)]
+        counts += [("of another shape", self.misshapen), ("skipped", self.skipped)]
+        head += "".join(f", {len(names)} {what}" for what, names in counts if names)
+        rest = [(r.status, r.name, r.file, r.model) for r in self.rows if r.status != "loaded"]
+        if not rest:
+            return head
+        return f"{head}\n{format_table([('', 'name', 'file', 'model'), *rest], numbers=0)}"
+
+
+def load_into(
+    model: Module,
+    path: str | Path,
+    rename: Rename | None = None,
+    skip: Sequence[str] = (),
+    strict: bool = False,
+) -> LoadReport:
+    """Set the elements of all tensors that a file and the model both have, by full name.
+
+    path     a safetensors file, or the folder of a run (its newest whole checkpoint)
+    rename   {prefix in the file: prefix in the model}, the longest one counts, or a function
+             name -> name, where None leaves the tensor out
+    skip     fnmatch patterns of names in the model that keep their elements
+    strict   raises StateError, with the report, where anything is missing, unexpected or misshapen
+
+    Raises CheckpointError for a file that cannot be read, StateError where nothing was loaded; the
+    model then keeps all its elements.
+    """
+    source = Path(path).expanduser()
+    report, chosen = _compare(model, _renamed(read_weights(source), rename), skip, source)
+    faults = report.missing or report.unexpected or report.misshapen
+    if not chosen or (strict and faults):
+        raise StateError(f"nothing was loaded: {report}" if not chosen else str(report))
+    for holder, elements in chosen:
+        holder.set(elements)
+    return report
+
+
+def read_weights(path: str | Path) -> dict[str, Array]:
+    """{name: elements} of a file or a run; a Trainer's checkpoint gives its model's.
+
+    bfloat16 becomes float32. Raises CheckpointError for what is missing, damaged or a pickle.
+    """
+    source = Path(path).expanduser()
+    if source.is_dir():
+        return _weights_of_run(source)
+    if is_checkpoint(source):
+        return _of_model(load(source)[0])
+    return load_foreign(source)
+
+
+def save_adapters(
+    path: str | Path, model: Module, metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Write a model's adapters, and what else of it is trained: a small checkpoint.
+
+    Raises ArgumentError for a model without adapters, CheckpointError where it cannot be written.
+    """
+    require_adapters(model)
+    metadata = {**(metadata or {}), "adapters": adapter_config(model)}
+    save(path, adapter_state_dict(model), metadata)
+
+
+def load_adapters(path: str | Path, model: Module) -> dict[str, Any]:
+    """Put the adapters of a file of `save_adapters` on the base model; the file's metadata.
+
+    Raises CheckpointError for a file that is none, ArgumentError or StateError for another model.
+    """
+    arrays, metadata = load(path)
+    if not isinstance(metadata.get("adapters"), list):
+        raise CheckpointError(f"{path}: holds no adapters; save_adapters writes such files")
+    attach_adapters(model, metadata["adapters"])
+    load_adapter_state_dict(model, arrays)
+    return metadata
+
+
+def _weights_of_run(folder: Path) -> dict[str, Array]:
+    inner = folder / "checkpoints"
+    newest = Checkpoints(inner if inner.is_dir() else folder).load_newest()
+    if newest is None:
+        raise CheckpointError(f"{folder}: has no checkpoint")
+    return _of_model(newest.arrays)
+
+
+def _of_model(arrays: dict[str, Array]) -> dict[str, Array]:
+    """The model's part of a training state; other arrays as they are."""
+    if not {"step", "key"} <= set(arrays):
+        return arrays
+    own = {name: array for name, array in arrays.items() if name.startswith(_MODEL)}
+    return {name.removeprefix(_MODEL): array for name, array in own.items()} or arrays
+
+
+def _renamed(arrays: Mapping[str, Array], rename: Rename | None) -> dict[str, Array]:
+    named = ((_new_name(name, rename), array) for name, array in arrays.items())
+    return {name: array for name, array in named if name is not None}
+
+
+def _new_name(name: str, rename: Rename | None) -> str | None:
+    if rename is None:
+        return name
+    if not isinstance(rename, Mapping):
+        return rename(name)
+    old = max((p for p in rename if name.startswith(p)), key=len, default=None)
+    return name if old is None else rename[old] + name.removeprefix(old)
+
+
+def _compare(
+    model: Module, arrays: Mapping[str, Array], skip: Sequence[str], path: Path
+) -> tuple[LoadReport, list[tuple[StateTensor, Array]]]:
+    """The report, and the elements that fit."""
+    holders = {name: h for name, h in all_holders(model).items() if _is_saved(h)}
+    given = {id(holders[name]) for name in arrays if name in holders}
+    rows: list[Row] = []
+    chosen: list[tuple[StateTensor, Array]] = []
+    for name, holder in holders.items():
+        elements, kind = arrays.get(name), str(holder.type)
+        found = "" if elements is None else f"{elements.dtype}{list(elements.shape)}"
+        if any(fnmatchcase(name, pattern) for pattern in skip):
+            rows.append(Row("skipped", name, found, kind))
+        elif elements is None:
+            if id(holder) not in given:  # one that is shared may stand under another name
+                rows.append(Row("missing", name, "", kind))
+        elif not _fits(elements, holder):
+            rows.append(Row("shape", name, found, kind))
+        else:
+            rows.append(Row("loaded", name, found, kind))
+            chosen.append((holder, elements))
+    rest = ((name, array) for name, array in arrays.items() if name not in holders)
+    rows += [Row("unexpected", name, f"{x.dtype}{list(x.shape)}") for name, x in rest]
+    return LoadReport(path, tuple(rows)), chosen
+
+
+def _is_saved(holder: StateTensor) -> bool:
+    return not isinstance(holder, Buffer) or holder.persistent
+
+
+def _fits(elements: Array, holder: StateTensor) -> bool:
+    same_kind = np.can_cast(elements.dtype, holder.dtype.numpy, "same_kind")
+    return bool(elements.shape == holder.shape and same_kind)
