@@ -13,14 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graphc.frontends.train.data import transforms as transforms
+    from graphc.frontends.train.data.buckets import BucketLoader as BucketLoader
+    from graphc.frontends.train.data.buckets import SequenceDataset as SequenceDataset
+    from graphc.frontends.train.data.buckets import sequences as sequences
     from graphc.frontends.train.data.bytepairs import BytePairTokenizer as BytePairTokenizer
     from graphc.frontends.train.data.cifar import cifar10 as cifar10
+    from graphc.frontends.train.data.cifar import holds_cifar10 as holds_cifar10
     from graphc.frontends.train.data.dataset import ArrayDataset as ArrayDataset
     from graphc.frontends.train.data.dataset import Dataset as Dataset
     from graphc.frontends.train.data.dataset import ImageDataset as ImageDataset
     from graphc.frontends.train.data.dataset import arrays as arrays
     from graphc.frontends.train.data.idx import idx as idx
     from graphc.frontends.train.data.idx import read_idx as read_idx
+    from graphc.frontends.train.data.image_folders import image_folders as image_folders
     from graphc.frontends.train.data.images import LazyImageDataset as LazyImageDataset
     from graphc.frontends.train.data.images import images as images
     from graphc.frontends.train.data.loader import Loader as Loader
@@ -41,12 +46,14 @@ if TYPE_CHECKING:
 _HOME = "graphc.frontends.train.data"
 _MODULE_OF = {
     "ArrayDataset": "dataset",
+    "BucketLoader": "buckets",
     "BytePairTokenizer": "bytepairs",
     "CharacterTokenizer": "tokenizers",
     "Dataset": "dataset",
     "ImageDataset": "dataset",
     "LazyImageDataset": "images",
     "Loader": "loader",
+    "SequenceDataset": "buckets",
     "TextDataset": "text",
     "Tokenizer": "tokenizers",
     "WordTokenizer": "words",
@@ -54,13 +61,16 @@ _MODULE_OF = {
     "cifar10": "cifar",
     "csv": "tables",
     "digits": "tables",
+    "holds_cifar10": "cifar",
     "idx": "idx",
+    "image_folders": "image_folders",
     "images": "images",
     "load_tokenizer": "tokenizers",
     "multi30k": "parallel",
     "parallel": "parallel",
     "read_idx": "idx",
     "save_tokenizer": "tokenizers",
+    "sequences": "buckets",
     "text": "text",
     "tokenizer_from_json": "tokenizers",
     "translations": "parallel",

@@ -2,10 +2,17 @@
 
     graphc.Trainer(step, metrics=[accuracy])
 
-A metric of your own is a traceable function (model, *batch) -> one value per example. This file
-only re-exports.
+A metric of your own is a traceable function (model, *batch) -> one value per example, or a Decoded
+that goes on in Python. This file only re-exports.
 """
 
-from graphc.frontends.train.metrics import absolute_error, accuracy, squared_error
+from graphc.frontends.train.bleu import bleu
+from graphc.frontends.train.metrics import (
+    Decoded,
+    absolute_error,
+    accuracy,
+    ctc_error_rate,
+    squared_error,
+)
 
-__all__ = ["absolute_error", "accuracy", "squared_error"]
+__all__ = ["Decoded", "absolute_error", "accuracy", "bleu", "ctc_error_rate", "squared_error"]

@@ -1,15 +1,16 @@
 """Evaluation and prediction over a data set, on programs compiled for one batch size.
 
-Examples are put together to batches of the train step's size, whatever the loader's. The last,
-smaller batch is filled up with copies of its last example, and what comes out for those is left
-out; a loss, which is one number for a whole batch, is taken on a program compiled for the smaller
-batch instead, and batches are weighted by their sizes.
+Examples are put together to batches of the train step's size, whatever the loader's; those of one
+bucket, where the step has several. A last, smaller batch is filled up with copies of its last
+example, and what comes out for those is left out; a loss, which is one number for a whole batch, is
+taken on a program compiled for the smaller batch instead, and batches are weighted by their sizes.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ import numpy as np
 from graphc.errors import DataError, ShapeError
 from graphc.frontends.tracing.trees import Tree, build, flatten
 from graphc.frontends.train.data.loader import Loader
+from graphc.frontends.train.metrics import Decoded, Metric
 from graphc.frontends.train.protocol import Array, Arrays, ModelFunction, TrainStep
 
 Batches = Iterable[Any]
+Specs = tuple[Any, ...]
 
 
 class Evaluator:
@@ -27,51 +30,61 @@ class Evaluator:
 
     def __init__(self, step: TrainStep) -> None:
         self._step = step
-        self._programs: dict[tuple[ModelFunction, int, int], Callable[..., Any]] = {}
-
-    @property
-    def batch_size(self) -> int:
-        return int(self._step.batch_specs[0].shape[0])
+        self._programs: dict[tuple[ModelFunction, Specs], Callable[..., Any]] = {}
 
     def evaluate(
         self,
         batches: Batches,
-        metrics: Mapping[str, ModelFunction],
+        metrics: Mapping[str, Metric],
         between: Callable[[], None] = lambda: None,
     ) -> dict[str, float]:
-        """The mean loss and the mean of every metric over all examples.
+        """The mean loss and every metric over all examples.
 
         `between` is called before each batch. Raises DataError where there are no examples.
         """
-        parts: dict[str, list[float]] = {name: [] for name in ("loss", *metrics)}
-        total = 0
-        for batch in rebatched(in_order(batches), self.batch_size):
+        losses = _Mean()
+        tallies = {name: _tally(metric) for name, metric in metrics.items()}
+        for batch in self._rebatched(in_order(batches)):
             between()
-            count = len(batch[0])
-            total += count
-            parts["loss"].append(self._loss(batch) * count)
+            losses.add([self._loss(batch) * len(batch[0])], len(batch[0]))
             for name, metric in metrics.items():
-                parts[name].append(math.fsum(self._values(name, metric, batch)))
-        if not total:
+                self._add(tallies[name], name, metric, batch)
+        if not losses.count:
             raise DataError("the loader gives no examples to evaluate")
-        return {name: math.fsum(values) / total for name, values in parts.items()}
+        return {
+            "loss": losses.result(),
+            **{name: tally.result() for name, tally in tallies.items()},
+        }
 
     def predict(self, batches: Batches, inputs: int) -> Any:
         """``model(*batch[:inputs])`` for all examples, put together along the first dimension.
 
-        The result has the structure of the model's: an array, or a tuple, list or dict of them.
+        The result has the structure of the model's: an array, or a tuple, list or dict of them. Of
+        a step with buckets it is a list of such, one for each example, in the data set's order.
         """
-        results = []
-        for batch in rebatched(in_order(batches), self.batch_size):
-            outputs, structure = self._outputs(forward, batch[:inputs])
-            results.append(outputs)
-        if not results:
+        found: dict[int, Arrays] = {}
+        structure: Tree | None = None
+        for *batch, numbers in self._rebatched(numbered(batches)):
+            outputs, structure = self._outputs(forward, tuple(batch[:inputs]))
+            for row, number in enumerate(numbers):
+                found[int(number)] = tuple(output[row] for output in outputs)
+        if structure is None:
             raise DataError("the loader gives no examples to predict")
-        joined = [np.concatenate(parts) for parts in zip(*results, strict=True)]
-        return build(structure, joined)
+        rows = [found[number] for number in sorted(found)]
+        if len(self._step.buckets) > 1:
+            return [build(structure, row) for row in rows]
+        return build(structure, [np.stack(parts) for parts in zip(*rows, strict=True)])
+
+    def _add(self, tally: _Mean | _Pairs, name: str, metric: Metric, batch: Arrays) -> None:
+        if isinstance(tally, _Mean):
+            assert not isinstance(metric, Decoded)
+            tally.add(self._values(name, metric, batch), len(batch[0]))
+            return
+        outputs, structure = self._outputs(tally.metric.outputs, batch)
+        tally.add(tally.metric.decode(build(structure, outputs), *batch))
 
     def _loss(self, batch: Arrays) -> float:
-        program = self._program(self._step.loss, len(batch), len(batch[0]))
+        program = self._program(self._step.loss, self._specs(batch, len(batch[0])))
         (value,) = as_arrays(program(*batch))
         return float(value)
 
@@ -79,18 +92,19 @@ class Evaluator:
         """One value for each example of a batch."""
         outputs, _ = self._outputs(metric, batch)
         if len(outputs) != 1 or outputs[0].ndim != 1:
-            shapes = ", ".join(str((self.batch_size, *part.shape[1:])) for part in outputs)
+            size = self._size(batch)
+            shapes = ", ".join(str((size, *part.shape[1:])) for part in outputs)
             raise ShapeError(
                 f"metric {name!r} gives shape {shapes or 'nothing'}, expected one value per "
-                f"example, {(self.batch_size,)}"
+                f"example, {(size,)}"
             )
         (values,) = outputs
         return [float(value) for value in values]
 
     def _outputs(self, function: ModelFunction, batch: Arrays) -> tuple[Arrays, Tree]:
         """What `function` gives for the examples of a batch that may be smaller."""
-        count, size = len(batch[0]), self.batch_size
-        program = self._program(function, len(batch), size)
+        count, size = len(batch[0]), self._size(batch)
+        program = self._program(function, self._specs(batch, size))
         outputs, structure = flatten(program(*padded(batch, size)))
         for output in outputs:
             if output.ndim == 0 or len(output) != size:
@@ -100,12 +114,85 @@ class Evaluator:
                 )
         return tuple(output[:count] for output in outputs), structure
 
-    def _program(self, function: ModelFunction, inputs: int, size: int) -> Callable[..., Any]:
-        key = (function, inputs, size)
-        if key not in self._programs:
-            specs = [with_batch(spec, size) for spec in self._step.batch_specs[:inputs]]
-            self._programs[key] = self._step.evaluation(function, *specs)
-        return self._programs[key]
+    def _program(self, function: ModelFunction, specs: Specs) -> Callable[..., Any]:
+        if (function, specs) not in self._programs:
+            self._programs[function, specs] = self._step.evaluation(function, *specs)
+        return self._programs[function, specs]
+
+    # Buckets
+
+    def _bucket(self, batch: Sequence[Array]) -> Specs:
+        """The specs of the batches that these examples belong to; the last ones where none are.
+
+        What else is wrong with their shapes is told by the program that is made for the specs.
+        """
+        for specs in self._step.buckets:
+            pairs = list(zip(batch, specs, strict=False))
+            if all(tuple(part.shape[1:]) == tuple(spec.shape[1:]) for part, spec in pairs):
+                return tuple(specs)
+        return tuple(self._step.buckets[-1])
+
+    def _size(self, batch: Sequence[Array]) -> int:
+        return int(self._bucket(batch)[0].shape[0])
+
+    def _specs(self, batch: Arrays, size: int) -> Specs:
+        return tuple(with_batch(spec, size) for spec in self._bucket(batch)[: len(batch)])
+
+    def _rebatched(self, batches: Iterable[Arrays]) -> Iterator[Arrays]:
+        """The same examples in batches of the step's size, each of one bucket."""
+        if len(self._step.buckets) == 1:
+            return rebatched(batches, int(self._step.batch_specs[0].shape[0]))
+        return self._sorted(batches)
+
+    def _sorted(self, batches: Iterable[Arrays]) -> Iterator[Arrays]:
+        held: dict[Specs, Arrays] = {}
+        for batch in batches:
+            specs = self._bucket(batch)
+            joined = join(held[specs], batch) if specs in held else batch
+            *whole, rest = *rebatched([joined], self._size(batch)), None
+            if whole and len(whole[-1][0]) < self._size(batch):
+                rest = whole.pop()
+            yield from whole
+            held.pop(specs, None)
+            if rest is not None:
+                held[specs] = rest
+        yield from held.values()
+
+
+class _Mean:
+    """The mean of a value per example."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._parts: list[float] = []
+
+    def add(self, values: Sequence[float], count: int) -> None:
+        self._parts.append(math.fsum(values))
+        self.count += count
+
+    def result(self) -> float:
+        return math.fsum(self._parts) / self.count
+
+
+class _Pairs:
+    """The score of all (found, meant)."""
+
+    def __init__(self, metric: Decoded) -> None:
+        self.metric = metric
+        self._found: list[Any] = []
+        self._meant: list[Any] = []
+
+    def add(self, pairs: Iterable[tuple[Any, Any]]) -> None:
+        for found, meant in pairs:
+            self._found.append(found)
+            self._meant.append(meant)
+
+    def result(self) -> float:
+        return float(self.metric.score(self._found, self._meant))
+
+
+def _tally(metric: Metric) -> _Mean | _Pairs:
+    return _Pairs(metric) if isinstance(metric, Decoded) else _Mean()
 
 
 def forward(model: Any, *inputs: Any) -> Any:
@@ -117,6 +204,16 @@ def in_order(batches: Batches) -> Iterator[Arrays]:
     """The batches as tuples of arrays; a `Loader`'s in the data set's order, none left out."""
     source = batches.in_order() if isinstance(batches, Loader) else batches
     return (as_arrays(batch) for batch in source)
+
+
+def numbered(batches: Batches) -> Iterator[Arrays]:
+    """`in_order`, with the number of each example as one more array."""
+    if isinstance(batches, Loader):
+        yield from ((*as_arrays(batch), numbers) for numbers, batch in batches.indexed())
+        return
+    start = itertools.count()
+    for batch in in_order(batches):
+        yield (*batch, np.array([next(start) for _ in batch[0]], np.int64))
 
 
 def as_arrays(value: Any) -> Arrays:

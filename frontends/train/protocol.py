@@ -39,6 +39,10 @@ class TrainStep(Protocol):
     def batch_specs(self) -> Sequence[Any]:
         """A `BatchSpec` for each array of a batch; its type takes (shape, dtype)."""
 
+    @property
+    def buckets(self) -> Sequence[Sequence[Any]]:
+        """All the batch specs that the step takes; `batch_specs` alone, or several."""
+
     def __call__(self, *batch: Array) -> SupportsFloat:
         """Update the model by one batch; the loss before it, which may still be on its way."""
 

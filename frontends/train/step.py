@@ -1,31 +1,22 @@
-"""`TrainStep`: forward, loss, backward and update as one program, run by one native call.
-
-graph(batch...) state(parameters, buffers, optimizer slots, step, key)
-    loss, buffers' new values, gradients = grad(loss function)
-    slots' and parameters' new values    = optimizer
-"""
+"""`TrainStep`: forward, loss, backward and update as one program, run by one native call."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from graphc import dtypes
 from graphc.compiler import compile_graph
-from graphc.dtypes import float64
 from graphc.errors import ArgumentError, ShapeError
 from graphc.frontends.compile import CompiledFunction, compile, pipeline
-from graphc.frontends.optim.base import Optimizer, Scalars
-from graphc.frontends.tracing.holder import Holder, make_state
-from graphc.frontends.tracing.program import trace_program
+from graphc.frontends.optim.base import Optimizer
+from graphc.frontends.tracing.holder import make_state
 from graphc.frontends.tracing.spec import Spec
-from graphc.frontends.train.arguments import Loss, fit_array
-from graphc.ir import Attribute, Graph, TensorType, Value
-from graphc.ops import Builder
+from graphc.frontends.train.arguments import Loss, as_array, fit_array
+from graphc.frontends.train.training_graph import TrainingGraph
+from graphc.ir import Graph
 from graphc.passes.base import Pipeline
 from graphc.runtime.profile import Profile
 from graphc.runtime.program import Program
@@ -33,15 +24,6 @@ from graphc.runtime.state import State, check_names
 
 Array = np.ndarray[Any, Any]
 LossFunction = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class _Slot:
-    """A tensor of the optimizer: its name in the graph and its first elements."""
-
-    name: str
-    initial: Array
-
 
 _OPTIONS = frozenset({"backend", "threads", "fuse", "seed", "passes", "memory_budget"})
 
@@ -51,7 +33,12 @@ class TrainStep:
 
     loss         a function (model, *batch) -> scalar
     batch_specs  a Spec for each array of a batch
+    buckets      several such tuples of Specs instead of one, smaller ones first, for batches of
+                 several shapes: each has a program of its own, all on one State, all compiled
+                 before the first step. A `BucketLoader` has them as `specs`.
     backend, threads, fuse and seed may be set until the step compiles, at its first use.
+
+    `batch_specs`, `graph` and `program` are those of the last bucket.
 
     Raises ShapeError, DTypeError or TraceError, with the model's line, when it is made.
     """
@@ -62,6 +49,7 @@ class TrainStep:
         loss: LossFunction,
         optimizer: Optimizer,
         *batch_specs: Spec,
+        buckets: Sequence[Sequence[Spec]] | None = None,
         backend: str = "cpu",
         threads: int | None = None,
         fuse: bool = True,
@@ -70,22 +58,22 @@ class TrainStep:
         memory_budget: int | None = None,
     ) -> None:
         _check_parts(model, loss, optimizer)
-        self._program: Program | None = None
+        self._programs: tuple[Program, ...] = ()
         self.model, self.loss, self.optimizer = model, loss, optimizer
-        self.batch_specs = batch_specs
+        self.buckets = _checked_buckets(batch_specs, buckets)
         self.backend, self.threads, self.fuse, self.seed = backend, threads, fuse, seed
         self.passes, self.memory_budget = passes, memory_budget
         name = f"{type(model).__name__}.train"
-        traced = trace_program(partial(loss, model), batch_specs, model, name)
-        self._holders = traced.holders
-        self._check_owner()
-        self._slots: list[_Slot] = []
-        self.graph = self._training_graph(traced.graph)
+        names = [name] if buckets is None else [f"{name}.{n}" for n in range(len(self.buckets))]
+        self._graphs = [
+            TrainingGraph(model, loss, optimizer, specs, name)
+            for specs, name in zip(self.buckets, names, strict=True)
+        ]
         self._state: State | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Raises ArgumentError for an option that comes too late."""
-        is_late = name in _OPTIONS and getattr(self, "_program", None) is not None
+        is_late = name in _OPTIONS and getattr(self, "_programs", ()) != ()
         if is_late and getattr(self, name) != value:
             raise ArgumentError(f"{self.graph.name} is compiled; set {name} before its first use")
         super().__setattr__(name, value)
@@ -98,40 +86,61 @@ class TrainStep:
         Raises ShapeError or DTypeError for arrays other than the batch specs, IndexFault, with
         nothing updated, for a label or index outside its dimension.
         """
-        return Loss(self.program.run(self._fitted(batch))[0])
+        arrays, number = self._fitted(batch)
+        return Loss(self.programs[number].run(arrays)[0])
+
+    @property
+    def batch_specs(self) -> tuple[Spec, ...]:
+        return self.buckets[-1]
+
+    @property
+    def graph(self) -> Graph:
+        return self._graphs[-1].graph
 
     @property
     def program(self) -> Program:
         """The compiled step; compiles at first use."""
-        return self.compile()
+        return self.programs[-1]
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """The compiled step of each bucket; compiles all at first use."""
+        self.compile()
+        return self._programs
 
     def compile(self) -> Program:
-        if self._program is None:
-            self._program = compile_graph(
-                self.graph,
-                self.state,
-                backend=self.backend,
-                threads=self.threads,
-                passes=pipeline(self.fuse, self.passes),
-                memory_budget=self.memory_budget,
+        """Compile the programs of all buckets, unless that was done; the last one."""
+        if not self._programs:
+            self._programs = tuple(
+                compile_graph(
+                    made.graph,
+                    self.state,
+                    backend=self.backend,
+                    threads=self.threads,
+                    passes=pipeline(self.fuse, self.passes),
+                    memory_budget=self.memory_budget,
+                )
+                for made in self._graphs
             )
-        return self._program
+        return self._programs[-1]
 
     def profile(self, *batch: Any, seconds: float = 1.0) -> Profile:
         """Every launch's time, GFLOP/s, GB/s and share of its roof; see `Program.profile`.
 
         Without a batch one is made. The model stays as it was.
         """
-        arrays = self._fitted(batch) if batch else ()
-        return self.program.profile(*arrays, seconds=seconds)
+        arrays, number = self._fitted(batch) if batch else ([], -1)
+        return self.programs[number].profile(*arrays, seconds=seconds)
 
     @property
     def state(self) -> State:
         """All tensors that the step reads and updates; made at first use, from the seed."""
         if self._state is None:
-            state = make_state(self._holders, self.seed)
-            for slot in self._slots:
-                state.add(slot.name, slot.initial)
+            holders = {name: h for made in self._graphs for name, h in made.holders.items()}
+            slots = {slot.name: slot for made in self._graphs for slot in made.slots}
+            state = make_state(holders, self.seed)
+            for name, slot in slots.items():
+                state.add(name, slot.initial)
             self._state = state
         return self._state
 
@@ -170,101 +179,80 @@ class TrainStep:
         finally:
             self.model.train(training)
 
-    def _check_owner(self) -> None:
-        """Raises ArgumentError for a trainable parameter of the loss that is not the model's."""
-        own = {id(holder) for _, holder in self.model.named_holders()}
-        for name, holder in self._holders.items():
-            if _is_trained(holder) and id(holder) not in own:
-                kind = type(self.model).__name__
-                raise ArgumentError(
-                    f"the loss reads parameter {name}, which is no part of the {kind}; make its "
-                    f"module an attribute of the {kind} (layers in a list: nn.ModuleList), or "
-                    "freeze() it if it is not to be trained"
-                )
-
     def _public(self, name: str) -> str:
         own = name in ("step", "key") or name.startswith("optimizer.")
         return name if own else f"model.{name}"
 
-    def _fitted(self, batch: Sequence[Any]) -> list[Array]:
+    # Batches
+
+    def _fitted(self, batch: Sequence[Any]) -> tuple[list[Array], int]:
+        """The arrays as the program of their bucket takes them, and the bucket's number."""
         name, expected = self.graph.name, len(self.batch_specs)
         if len(batch) != expected:
             raise ShapeError(f"{name}: a batch of {len(batch)} arrays, expected {expected}")
-        named = zip(batch, self.batch_specs, self.graph.inputs, strict=True)
-        return [
-            fit_array(array, spec, f"{name}: batch array {number} ({value.name})")
-            for number, (array, spec, value) in enumerate(named)
+        arrays = [as_array(array) for array in batch]
+        number = self._bucket(arrays)
+        graph = self._graphs[number].graph
+        named = zip(arrays, self.buckets[number], graph.inputs, strict=True)
+        fitted = [
+            fit_array(array, spec, f"{graph.name}: batch array {position} ({value.name})")
+            for position, (array, spec, value) in enumerate(named)
         ]
+        return fitted, number
 
-    # The graph
+    def _bucket(self, arrays: Sequence[Array]) -> int:
+        """The bucket of arrays of these shapes; the last one where there is but one.
 
-    def _training_graph(self, loss: Graph) -> Graph:
-        builder = Builder(loss.nodes[-1].source if loss.nodes else ())
-        inputs = [Value(value.type, value.name) for value in loss.inputs]
-        state = {value.name: Value(value.type, value.name) for value in loss.state}
-        trained = [n for n, v in enumerate(loss.state) if _is_trained(self._holders[v.name])]
-        _check_trainable(loss, trained)
-        value, aux, grads = self._differentiate(builder, loss, inputs, state, trained)
-        updates = {name: new for (name, _), new in zip(loss.updates, aux, strict=True)}
-        step = self._slot(state, "step", np.zeros((), np.int64))
-        updates["step"] = builder.add(step, builder.like(1, step))
-        if "key" in state and "key" not in updates:
-            (updates["key"],) = builder.emit("fold_in", [state["key"], step])
-        names = [loss.state[n].name for n in trained]
-        self.optimizer.check_groups(name for name, _ in self.model.named_parameters())
-        scalars = Scalars(builder, builder.cast(updates["step"], float64))
-        updates |= self._updates(builder, scalars, state, names, grads)
-        return Graph(
-            loss.name,
-            tuple(inputs),
-            tuple(builder.nodes),
-            (value,),
-            tuple(state.values()),
-            tuple(updates.items()),
+        Raises ShapeError where several are declared and none is it.
+        """
+        if len(self.buckets) == 1:
+            return -1
+        shapes = tuple(array.shape for array in arrays)
+        for number, specs in enumerate(self.buckets):
+            if shapes == tuple(spec.shape for spec in specs):
+                return number
+        raise ShapeError(f"{self.graph.name}: {self._difference(shapes)}")
+
+    def _difference(self, shapes: Sequence[tuple[int, ...]]) -> str:
+        """What keeps these shapes from being those of a bucket."""
+        for position, (shape, value) in enumerate(zip(shapes, self.graph.inputs, strict=True)):
+            what = f"batch array {position} ({value.name})"
+            known = [specs[position].shape for specs in self.buckets]
+            if len(shape) != len(known[0]):
+                return f"{what} has {len(shape)} dimensions {shape}, expected {len(known[0])}"
+            for axis, extent in enumerate(shape):
+                extents = sorted({other[axis] for other in known})
+                if extent not in extents:
+                    shown = ", ".join(map(str, extents))
+                    return f"{what}: dimension {axis} is {extent}, the buckets have {shown}"
+        shown = "; ".join(" ".join(str(spec.type) for spec in specs) for specs in self.buckets)
+        return f"a batch of shapes {', '.join(map(str, shapes))}; the buckets are {shown}"
+
+
+def _checked_buckets(
+    specs: tuple[Spec, ...], buckets: Sequence[Sequence[Spec]] | None
+) -> tuple[tuple[Spec, ...], ...]:
+    """Raises ArgumentError for no buckets, or buckets that differ in more than their extents."""
+    if buckets is None:
+        return (specs,)
+    found = tuple(tuple(bucket) for bucket in buckets)
+    if specs or not found:
+        raise ArgumentError(
+            f"TrainStep: {len(specs)} batch specs and {len(found)} buckets; expected either specs "
+            "or at least one bucket"
         )
+    for bucket in found:
+        if _kinds(bucket) != _kinds(found[-1]):
+            raise ArgumentError(
+                f"TrainStep: buckets {bucket} and {found[-1]} differ in more than their extents"
+            )
+    if len(set(found)) != len(found):
+        raise ArgumentError("TrainStep: two buckets are the same")
+    return found
 
-    def _differentiate(
-        self,
-        builder: Builder,
-        loss: Graph,
-        inputs: Sequence[Value],
-        state: Mapping[str, Value],
-        trained: Sequence[int],
-    ) -> tuple[Value, list[Value], list[Value]]:
-        """(loss, new values of the model's own updates, gradients of the trained parameters)."""
-        aux = tuple(value for _, value in loss.updates)
-        region = Graph(loss.name, (*loss.state, *loss.inputs), loss.nodes, (*loss.outputs, *aux))
-        attrs: dict[str, Attribute] = {"argnums": tuple(trained), "value": True, "aux": True}
-        operands = [*state.values(), *inputs]
-        results = builder.emit("grad", operands, attrs, (region,))
-        return results[0], list(results[1 : 1 + len(aux)]), list(results[1 + len(aux) :])
 
-    def _updates(
-        self,
-        builder: Builder,
-        scalars: Scalars,
-        state: dict[str, Value],
-        names: Sequence[str],
-        grads: Sequence[Value],
-    ) -> dict[str, Value]:
-        updates: dict[str, Value] = {}
-        for name, grad in zip(names, self.optimizer.clip(builder, grads), strict=True):
-            rule = self.optimizer.for_parameter(name, self._holders[name])
-            parameter = state[name]
-            prefix = f"optimizer.{name}"
-            initial = rule.slots(TensorType(parameter.shape, parameter.dtype))
-            kept = {
-                slot: self._slot(state, f"{prefix}.{slot}", array)
-                for slot, array in initial.items()
-            }
-            updates[name], slots = rule.update(builder, scalars, parameter, grad, kept)
-            updates |= {f"{prefix}.{slot}": new for slot, new in slots.items()}
-        return updates
-
-    def _slot(self, state: dict[str, Value], name: str, initial: Array) -> Value:
-        self._slots.append(_Slot(name, initial))
-        state[name] = Value(TensorType(initial.shape, dtypes.get(initial.dtype)), name)
-        return state[name]
+def _kinds(specs: Sequence[Spec]) -> list[tuple[int, Any]]:
+    return [(len(spec.shape), spec.dtype) for spec in specs]
 
 
 def _check_parts(model: Any, loss: Any, optimizer: Any) -> None:
@@ -277,17 +265,3 @@ def _check_parts(model: Any, loss: Any, optimizer: Any) -> None:
         )
     if not isinstance(optimizer, Optimizer):
         raise ArgumentError(f"TrainStep: optimizer is {optimizer!r}, expected optim.Adam(), ...")
-
-
-def _is_trained(holder: Holder) -> bool:
-    return bool(getattr(holder, "requires_grad", False))
-
-
-def _check_trainable(loss: Graph, trained: Sequence[int]) -> None:
-    """Raises ShapeError for a loss that is no floating scalar, ArgumentError for no parameters."""
-    types = [value.type for value in loss.outputs]
-    if len(types) != 1 or types[0].shape or not types[0].dtype.is_float:
-        found = ", ".join(map(str, types)) or "nothing"
-        raise ShapeError(f"{loss.name}: the loss is {found}, expected one floating scalar")
-    if not trained:
-        raise ArgumentError(f"{loss.name}: the loss reads no trainable parameter")

@@ -13,9 +13,9 @@ from graphc.frontends.train.callbacks import Callback
 from graphc.frontends.train.evaluation import Evaluator
 from graphc.frontends.train.fitting import Fit
 from graphc.frontends.train.logs import Record
-from graphc.frontends.train.metrics import named
+from graphc.frontends.train.metrics import Metric, named
 from graphc.frontends.train.progress import show_progress
-from graphc.frontends.train.protocol import ModelFunction, TrainStep
+from graphc.frontends.train.protocol import TrainStep
 from graphc.frontends.train.runs import RunFolder, RunState
 from graphc.frontends.train.signals import stop_on_signals
 
@@ -27,14 +27,15 @@ class Trainer:
 
     `out` is a folder for checkpoints and metrics.csv; without it nothing is written. A metric is a
     traceable function (model, *batch) -> one value per example; its mean over the validation data
-    is reported under the function's name.
+    is reported under the function's name. One that needs Python, such as an error rate of decoded
+    text, is a `graphc.metrics.Decoded`.
     """
 
     def __init__(
         self,
         step: TrainStep,
         out: str | Path | None = None,
-        metrics: Sequence[ModelFunction] = (),
+        metrics: Sequence[Metric] = (),
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.step = step
@@ -110,7 +111,8 @@ class Trainer:
         """``model(x)`` for every example, in the data set's order, x the first array of a batch.
 
         A model with several inputs takes the first `inputs` arrays. The result has the structure of
-        the model's: an array, or a tuple, list or dict of arrays.
+        the model's: an array, or a tuple, list or dict of arrays; of a step with buckets it is a
+        list of such, one for each example.
         """
         return self.evaluator.predict(loader, inputs)
 

@@ -55,6 +55,7 @@ class Step:
         self.model = Model(inputs, classes)
         self.loss = cross_entropy
         self.batch_specs = (Spec((batch_size, inputs)), Spec((batch_size,), "int32"))
+        self.buckets = (self.batch_specs,)
         self.compiled: list[tuple[str, int]] = []
         self.seen: list[Array] = []
         self._lr = lr
