@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 from graphc.errors import ArgumentError, CheckpointError, DataError
 from graphc.frontends.train.callbacks import Callback
 from graphc.frontends.train.data.loader import Loader
+from graphc.frontends.train.description import write_description
 from graphc.frontends.train.evaluation import as_arrays
 from graphc.frontends.train.logs import Record, epoch_line
 from graphc.frontends.train.progress import Progress
@@ -56,6 +57,7 @@ class Fit:
             self._refuse_overwriting()
         if self.folder is not None:
             self.folder.log.write(self.state.history)
+            write_description(self.folder.path, self.trainer.step.model)
         if not self.state.place:
             self._note_first_place()
         self.trainer.is_begun, self.trainer.is_stopping = True, False
