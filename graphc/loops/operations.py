@@ -9,21 +9,20 @@
              select                         a bool, then two of one type
              cast, bitcast                  one of any type; bitcast to a type of the same width
 
->>> from graphc.dtypes import float32, int64
->>> from graphc.loops.expressions import Call, Variable
->>> fault(Call("add", (Variable("i"), Variable("x", float32)), int64))
-'add takes operands of one type, not int64, float32'
+>>> from graphc.dtypes import int64
+>>> from graphc.loops.expressions import Literal
+>>> result_type("lt", (Literal(1, int64), Literal(2, int64)))
+bool
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from graphc.dtypes import DType, bool_
 from graphc.loops.build import COMPARISONS
-from graphc.loops.expressions import Call, Expr
+from graphc.loops.expressions import Expr
 
 CONVERSIONS = frozenset({"cast", "bitcast"})
 
@@ -83,36 +82,3 @@ def result_type(op: str, args: Sequence[Expr]) -> DType | None:
     if op in COMPARISONS:
         return bool_
     return None if op in CONVERSIONS or not args else args[-1].dtype
-
-
-def signature(op: str) -> Signature | None:
-    """The row of an operation or formula; None where there is no such operation."""
-    # Loaded late: formulas are built when the module is imported, which reading text need not pay.
-    from graphc.loops import formulas
-
-    if op not in formulas.TABLE:
-        return TABLE.get(op)
-    write, dtypes = formulas.TABLE[op]
-    kinds = " or ".join(dtype.name for dtype in dtypes)
-    return Signature(len(inspect.signature(write).parameters), lambda t: t in dtypes, kinds)
-
-
-def fault(call: Call) -> str | None:
-    """What is wrong with the types of an operation, operands taken as right; None if nothing."""
-    row = signature(call.op)
-    if row is None:
-        return f"no operation {call.op!r}"
-    if len(call.args) != row.operands:
-        return f"{call.op} takes {row.operands} operands, not {len(call.args)}"
-    given = ", ".join(arg.dtype.name for arg in call.args)
-    types = [arg.dtype for arg in call.args]
-    if call.op == "select" and types.pop(0) != bool_:
-        return f"select takes a bool and two values, not {given}"
-    if len(set(types)) > 1:
-        return f"{call.op} takes operands of one type, not {given}"
-    if not row.takes(types[0]):
-        return f"{call.op} takes {row.kind}, not {given}"
-    if call.op == "bitcast" and types[0].itemsize != call.dtype.itemsize:
-        return f"bitcast keeps the width, not {given} to {call.dtype}"
-    expected = result_type(call.op, call.args) or call.dtype
-    return None if expected == call.dtype else f"{call.op} gives {expected}, not {call.dtype}"

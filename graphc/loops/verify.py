@@ -69,20 +69,12 @@ from graphc.loops.kernel import (
     Store,
     When,
 )
-from graphc.loops.schedule import Schedule, Storage
+from graphc.loops.schedule import Storage
 from graphc.loops.text import format_expression, format_statement
 from graphc.loops.verify_expressions import Scope, check, check_guard, check_index, check_type
 from graphc.loops.verify_parallel import check_parallel
 
-__all__ = ["Access", "check_memory", "unproved_accesses", "verify_kernel", "verify_schedule"]
-
-
-def verify_schedule(schedule: Schedule) -> None:
-    """Raise VerifyError naming the schedule, the step and the broken invariant."""
-    # Loaded late, because it verifies kernels by this module.
-    from graphc.loops.verify_schedule import verify_schedule as verify
-
-    verify(schedule)
+__all__ = ["Access", "check_memory", "unproved_accesses", "verify_kernel"]
 
 
 def verify_kernel(kernel: Kernel) -> None:

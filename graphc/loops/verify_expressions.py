@@ -16,7 +16,7 @@ from graphc.loops import combine
 from graphc.loops.expressions import Call, Expr, Item, Literal, Load, Reduce, Variable
 from graphc.loops.intervals import Interval, whole
 from graphc.loops.kernel import Buffer
-from graphc.loops.operations import fault
+from graphc.loops.signatures import fault
 
 _CLASSES = (Literal, Variable, Call, Load, Reduce, Item)
 

@@ -31,7 +31,8 @@ from graphc.loops import (
 )
 from graphc.loops.parse import parse_kernel, parse_schedule
 from graphc.loops.text import format_expression
-from graphc.loops.verify import unproved_accesses, verify_kernel, verify_schedule
+from graphc.loops.verify import unproved_accesses, verify_kernel
+from graphc.loops.verify_schedule import verify_schedule
 
 EXAMPLE = """\
 kernel @conv.row(in x: f32[8,16], in w: f32[3] order(0), out y: f32[8,16]) {

@@ -37,7 +37,8 @@ from graphc.loops import (
     index,
 )
 from graphc.loops.parse import parse_kernel, parse_schedule
-from graphc.loops.verify import verify_kernel, verify_schedule
+from graphc.loops.verify import verify_kernel
+from graphc.loops.verify_schedule import verify_schedule
 
 FORMALS = "in x: f32[8], in n: i64[8], in b: bool[8], inout u: f32[8], out y: f32[8]"
 

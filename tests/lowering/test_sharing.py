@@ -15,7 +15,7 @@ from graphc.ir import Graph
 from graphc.loops import Launch, Repeat, Schedule
 from graphc.loops.evaluate import run_schedule
 from graphc.loops.parse import parse_schedule
-from graphc.loops.verify import verify_schedule
+from graphc.loops.verify_schedule import verify_schedule
 from graphc.lowering.lower import lower
 from graphc.lowering.sharing import share_streams
 from graphc.passes.pipelines import DEFAULT

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from graphc.errors import PlanError
 from graphc.loops import Launch
-from graphc.loops.verify import verify_schedule
+from graphc.loops.verify_schedule import verify_schedule
 from graphc.planning.barriers import BarrierPlan, place_barriers
 from graphc.planning.check import check_plan
 from graphc.planning.memory_plan import MemoryPlan

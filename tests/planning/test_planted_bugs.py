@@ -11,7 +11,7 @@ from graphc.dtypes import int32, uint8
 from graphc.errors import PlanError
 from graphc.loops import Argument, Branch, Launch, Repeat, index, variable
 from graphc.loops.parse import parse_kernel, parse_schedule
-from graphc.loops.verify import verify_schedule
+from graphc.loops.verify_schedule import verify_schedule
 from graphc.planning.barriers import BarrierPlan, place_barriers
 from graphc.planning.check import check_plan
 from graphc.planning.plan import plan_memory

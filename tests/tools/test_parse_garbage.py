@@ -14,7 +14,8 @@ from graphc.ir import Graph
 from graphc.ir.parse import parse_graph
 from graphc.loops import Kernel, Schedule
 from graphc.loops.parse import parse_kernel, parse_schedule
-from graphc.loops.verify import verify_kernel, verify_schedule
+from graphc.loops.verify import verify_kernel
+from graphc.loops.verify_schedule import verify_schedule
 from graphc.lowering.lower import lower
 from graphc.ops.verify import verify
 from graphc.passes.pipelines import DEFAULT
