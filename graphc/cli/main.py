@@ -1,4 +1,4 @@
-"""The command line: graphc train | dump | memory | bench | bisect | models | devices | cache."""
+"""The command line: graphc train | predict | dump | memory | bench | bisect | models | ..."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from graphc import __version__
 from graphc.cli.bench import add_options as bench_options
 from graphc.cli.dump import add_options as dump_options
+from graphc.cli.predicting import add_options as predict_options
 from graphc.errors import ArgumentError, GraphcError
 
 
@@ -43,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--epochs", type=int)
     train.add_argument("--out", help="folder of the run (default runs/MODEL-N)")
     train.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    _command(
+        commands, "predict", "what a trained model says about files", predict_options, _predict
+    )
     dump = _model_command(commands, "dump", "print a stage of a model's training step", _dump)
     dump_options(dump)
     memory = _model_command(commands, "memory", "the memory of a training step", _memory)
@@ -60,6 +64,13 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument("--clear", action="store_true", help="remove everything that is kept")
     cache.set_defaults(run=_cache)
     return parser
+
+
+def _command(commands: Any, name: str, about: str, add_options: Any, run: Any) -> None:
+    """A command that names all its options itself."""
+    command = commands.add_parser(name, help=about)
+    add_options(command)
+    command.set_defaults(run=run)
 
 
 def _model_command(commands: Any, name: str, about: str, run: Any) -> argparse.ArgumentParser:
@@ -98,6 +109,12 @@ def _train(options: argparse.Namespace) -> None:
     if training is None:
         raise ArgumentError(f"{options.model} gives no data to train on")
     train(options, step, training, test, epochs)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from graphc.cli.predicting import predict
+
+    predict(options)
 
 
 def _dump(options: argparse.Namespace) -> None:

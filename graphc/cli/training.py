@@ -34,10 +34,10 @@ def _final(history: Any, trainer: Any, test: Any) -> str:
 
 def _metrics(step: Any, test: Any) -> tuple[ModelFunction, ...]:
     """Accuracy where the model gives scores [N, C] for batches of (x, classes [N])."""
-    return (accuracy,) if test is not None and _classifies(step) else ()
+    return (accuracy,) if test is not None and classifies(step) else ()
 
 
-def _classifies(step: Any) -> bool:
+def classifies(step: Any) -> bool:
     if len(step.batch_specs) != 2:
         return False
     x, y = step.batch_specs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import graphc.functional as F
@@ -9,19 +10,26 @@ from graphc import data as datasets
 from graphc import nn, optim
 from graphc.frontends.tracing import Spec
 from graphc.frontends.train.step import TrainStep
+from graphc.models.images import SIZE, ImageModel, image_sets, restored
+from graphc.models.images import predict as predict
+from graphc.models.inputs import ExampleInput
 from graphc.models.losses import classify
 
+INPUT = ExampleInput.of_images(3, SIZE, SIZE)
 
-class CifarCNN(nn.Module):
-    """x[N, 3, 32, 32] -> scores[N, 10]. Glorot-uniform weights, zero biases."""
 
-    def __init__(self) -> None:
+class CifarCNN(ImageModel):
+    """x[N, 3, 32, 32] -> scores[N, classes]. Glorot-uniform weights, zero biases."""
+
+    name = "cifar-cnn"
+
+    def __init__(self, classes: int = 10) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 32, 3)
         self.conv2 = nn.Conv2d(32, 64, 3)
         self.conv3 = nn.Conv2d(64, 64, 3)
         self.hidden = nn.Linear(1024, 64)
-        self.head = nn.Linear(64, 10)
+        self.head = nn.Linear(64, classes)
         for layer in (self.conv1, self.conv2, self.conv3, self.hidden, self.head):
             layer.weight = nn.Parameter(layer.weight.shape, nn.init.xavier_uniform())
             layer.bias = nn.Parameter(layer.bias.shape, nn.init.zeros())
@@ -34,17 +42,16 @@ class CifarCNN(nn.Module):
         return self.head(x)
 
 
-def images(data: str | None) -> tuple[Any, Any]:
-    """(training, test) images[3, 32, 32] and classes: the embedded digits, or CIFAR-10."""
-    if data is None:
-        return datasets.digits(train=True), datasets.digits(train=False)
-    return datasets.cifar10(data, train=True), datasets.cifar10(data, train=False)
-
-
 def make(data: str | None = None, batch_size: int = 64) -> tuple[TrainStep, Any, Any]:
     """(step, training loader, test loader)."""
-    train, test = images(data)
+    train, test = image_sets(data)
+    model = CifarCNN(len(train.class_names)).knows(INPUT, train.class_names)
     specs = Spec((batch_size, 3, 32, 32)), Spec((batch_size,), "i32")
-    step = TrainStep(CifarCNN(), classify, optim.Adam(), *specs)
+    step = TrainStep(model, classify, optim.Adam(), *specs)
     loaders = datasets.Loader(train, batch_size), datasets.Loader(test, batch_size, shuffle=False)
     return step, *loaders
+
+
+def restore(description: Mapping[str, Any]) -> CifarCNN:
+    """The model of a run's description, without its weights."""
+    return restored(lambda _, classes: CifarCNN(classes), description)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import signature
@@ -36,14 +36,27 @@ class ReadyModel:
         known = signature(build).parameters
         return build(**{k: v for k, v in given.items() if v is not None and k in known})
 
+    def predict(self, saved: Any, paths: Sequence[str]) -> Iterable[Any]:
+        """A `prediction.Prediction` for every input in the files, by a run's `saved.SavedRun`.
+
+        Raises ArgumentError where the model's module has no `predict`.
+        """
+        home = import_module(self.home)
+        if not hasattr(home, "predict"):
+            raise ArgumentError(f"{self.home} makes no predictions for files")
+        predictions: Iterable[Any] = home.predict(saved, paths)
+        return predictions
+
 
 MODELS: Mapping[str, ReadyModel] = {
-    "mlp": ReadyModel("graphc.models.mlp", 20, "inputs-512-512-10, relu, Adam; digits or IDX"),
+    "mlp": ReadyModel(
+        "graphc.models.mlp", 20, "inputs-512-512-10, relu, Adam; digits, IDX or images"
+    ),
     "cifar-cnn": ReadyModel(
-        "graphc.models.cifar_cnn", 20, "three convolutions, two dense layers, Adam; digits or CIFAR"
+        "graphc.models.cifar_cnn", 20, "three convolutions, two dense, Adam; digits or images"
     ),
     "resnet20": ReadyModel(
-        "graphc.models.resnet20", 20, "ResNet-20 with batch norm, SGD, cosine; digits or CIFAR"
+        "graphc.models.resnet20", 20, "ResNet-20 with batch norm, SGD, one cycle; digits or images"
     ),
     "gpt": ReadyModel(
         "graphc.models.gpt", 2, "nanoGPT for characters, AdamW, cosine; Shakespeare or a text"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import graphc.functional as F
@@ -11,7 +12,9 @@ from graphc.data import transforms
 from graphc.frontends.tracing import Spec
 from graphc.frontends.train.data.transform import Transform
 from graphc.frontends.train.step import TrainStep
-from graphc.models.cifar_cnn import images
+from graphc.models.images import SIZE, ImageModel, image_sets, restored
+from graphc.models.images import predict as predict
+from graphc.models.inputs import ExampleInput
 from graphc.models.losses import classify
 
 EPOCHS = 20
@@ -39,10 +42,12 @@ class Block(nn.Module):
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
 
-class ResNet20(nn.Module):
-    """x[N, 3, 32, 32] -> scores[N, 10]: three stages of three blocks, 16, 32, 64 channels."""
+class ResNet20(ImageModel):
+    """x[N, 3, 32, 32] -> scores[N, classes]: three stages of three blocks, 16, 32, 64 channels."""
 
-    def __init__(self) -> None:
+    name = "resnet20"
+
+    def __init__(self, classes: int = 10) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(16)
@@ -52,7 +57,7 @@ class ResNet20(nn.Module):
             blocks += [Block(inputs, outputs, stride)]
             blocks += [Block(outputs, outputs, 1) for _ in range(2)]
         self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Linear(64, 10)
+        self.head = nn.Linear(64, classes)
 
     def forward(self, x: Any) -> Any:
         x = self.blocks(F.relu(self.norm(self.conv(x))))
@@ -67,12 +72,16 @@ def make(
     L. N. Smith, "Super-convergence", 2018: a rise to a large rate and a long fall to almost none
     is what gets most out of few epochs.
     """
-    train, test = images(data)
+    train, test = image_sets(data)
+    input = ExampleInput.of_images(3, SIZE, SIZE)
+    if data is not None:
+        input = input.normalised(MEAN, STD)
+    model = ResNet20(len(train.class_names)).knows(input, train.class_names)
     specs = Spec((batch_size, 3, 32, 32)), Spec((batch_size,), "i32")
     steps = max(1, epochs * (len(train) // batch_size))
     rate = optim.schedules.one_cycle(0.2, total_steps=steps, pct_start=0.2)
     optimizer = optim.SGD(lr=rate, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    step = TrainStep(ResNet20(), classify, optimizer, *specs)
+    step = TrainStep(model, classify, optimizer, *specs)
     augment, prepare = transforms_of(data)
     training = datasets.Loader(train, batch_size, transform=augment)
     return step, training, datasets.Loader(test, batch_size, shuffle=False, transform=prepare)
@@ -85,3 +94,8 @@ def transforms_of(data: str | None) -> tuple[Transform | None, Transform | None]
     normalize = transforms.Normalize(MEAN, STD)
     crop, flip = transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()
     return transforms.Compose([crop, flip, normalize]), normalize
+
+
+def restore(description: Mapping[str, Any]) -> ResNet20:
+    """The model of a run's description, without its weights."""
+    return restored(lambda _, classes: ResNet20(classes), description)

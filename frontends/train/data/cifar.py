@@ -17,6 +17,7 @@ import numpy as np
 from graphc.errors import DataError
 from graphc.frontends.train.data.dataset import Array, ImageDataset
 from graphc.frontends.train.data.files import GZIP_MAGIC, existing, open_binary, reading
+from graphc.frontends.train.data.image_folders import part_places
 from graphc.frontends.train.data.images import Decoder, LazyImageDataset, relabel
 from graphc.frontends.train.data.sources import class_folders, find_one, open_source
 
@@ -53,6 +54,19 @@ def cifar10(
     if (found / part).is_dir():
         return _from_folders(found / part, dtype, flat)
     return _from_binary(found, train, dtype, flat)
+
+
+def holds_cifar10(path: str | Path) -> bool:
+    """Whether `cifar10` is what reads a place, and not `image_folders`: by its classes' names, or
+    where it holds no class folders at all.
+    """
+    found = existing(path)
+    places = part_places(found) or (found,)
+    try:
+        names = class_folders(open_source(places[0])).class_names
+    except DataError:
+        return True
+    return set(names) == set(CLASS_NAMES) and places != (found,)
 
 
 def _from_folders(path: Path, dtype: str, flat: bool) -> ImageDataset:

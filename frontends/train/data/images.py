@@ -82,20 +82,20 @@ class Decoder:
             raise ArgumentError(f"images: size {size} has no pixels; expected (height, width)")
         self._folders = folders
         self._resize = size
-        self._mode = _MODES[channels]
+        self._channels = channels
         self._expected = size
         self._expected_by = "the argument size"
 
     def __call__(self, index: int) -> Array:
         name = self._folders.names[index]
         described = self._folders.source.describe(name)
-        pixels = self._decode(self._folders.source.read(name), described)
+        data = self._folders.source.read(name)
+        pixels = decode(data, described, self._channels, self._resize)
         self._check_size(pixels, described)
-        planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-        return np.ascontiguousarray(planes)
+        return pixels
 
     def _check_size(self, pixels: Array, name: str) -> None:
-        size = (pixels.shape[0], pixels.shape[1])
+        size = (pixels.shape[1], pixels.shape[2])
         if self._expected is None:
             self._expected, self._expected_by = size, name
         if size != self._expected:
@@ -105,21 +105,29 @@ class Decoder:
                 "give size=(height, width) to resize"
             )
 
-    def _decode(self, data: bytes, name: str) -> Array:
-        from PIL import Image
 
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                return np.asarray(self._convert(image))
-        except MemoryError:
-            raise
-        except Exception as error:  # Pillow's plugins raise many types for damaged files
-            raise DataError(f"{name}: is no whole image: {error}") from None
+def decode(data: bytes, name: str, channels: int = 3, size: tuple[int, int] | None = None) -> Array:
+    """The image in the bytes of a file as uint8 [C, H, W], resized (bilinear) to `size` (H, W).
 
-    def _convert(self, image: Image) -> Image:
-        if self._resize is None or image.size == self._resize[::-1]:
-            return image.convert(self._mode)
-        return image.convert(self._mode).resize(self._resize[::-1], resample=2)  # 2: bilinear
+    Raises DataError, which begins with `name`, for bytes that are no whole image.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            pixels = np.asarray(_converted(image, channels, size))
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's plugins raise many types for damaged files
+        raise DataError(f"{name}: is no whole image: {error}") from None
+    planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return np.ascontiguousarray(planes)
+
+
+def _converted(image: Image, channels: int, size: tuple[int, int] | None) -> Image:
+    if size is None or image.size == size[::-1]:
+        return image.convert(_MODES[channels])
+    return image.convert(_MODES[channels]).resize(size[::-1], resample=2)  # 2: bilinear
 
 
 class LazyImageDataset:

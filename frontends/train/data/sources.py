@@ -141,7 +141,7 @@ def class_folders(source: Source) -> ClassFolders:
     A folder that alone holds all class folders is looked into. Raises DataError where there are no
     class folders, a class folder has no image, or an image lies beside the class folders.
     """
-    names = sorted(name for name in source.files() if _is_image(name))
+    names = image_names(source)
     if not names:
         raise DataError(f"{source.path}: holds no image; expected class folders of images")
     root = _common_root(names)
@@ -154,6 +154,11 @@ def class_folders(source: Source) -> ClassFolders:
         tuple(name for name, _ in pairs),
         tuple(label for _, label in pairs),
     )
+
+
+def image_names(source: Source) -> list[str]:
+    """The names of a source's images in sorted order, without hidden files and others."""
+    return sorted(name for name in source.files() if _is_image(name))
 
 
 def _by_class(source: Source, names: Iterable[str], root: int) -> dict[str, list[str]]:

@@ -1,9 +1,9 @@
 """What is done to examples between the data set and the batch.
 
 A transform is a function of one example, ``transform(*example)`` or, where it has a parameter
-``generator``, ``transform(*example, generator=...)`` with a ``numpy.random.Generator`` that depends
-on (seed, epoch, example) alone; it returns the new example. Those of `image_transforms` work on whole
-batches.
+``generator``, ``transform(*example, generator=...)`` with a ``numpy.random.Generator`` that follows
+from (seed, epoch, example) alone; it returns the new example. The transforms of `image_transforms`
+work on whole batches.
 """
 
 from __future__ import annotations
