@@ -34,6 +34,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Rename = Mapping[str, str] | Callable[[str], str | None]
 
 _MODEL = "model."
+_COUNTERS = ("step", "key")
 
 
 @dataclass(frozen=True)
@@ -173,10 +174,11 @@ def _weights_of_run(folder: Path) -> dict[str, Array]:
 
 def _of_model(arrays: dict[str, Array]) -> dict[str, Array]:
     """The model's part of a training state; other arrays as they are."""
-    if not {"step", "key"} <= set(arrays):
+    of_step = (_MODEL, "optimizer.")
+    if "step" not in arrays or not all(n in _COUNTERS or n.startswith(of_step) for n in arrays):
         return arrays
     own = {name: array for name, array in arrays.items() if name.startswith(_MODEL)}
-    return {name.removeprefix(_MODEL): array for name, array in own.items()} or arrays
+    return {name.removeprefix(_MODEL): array for name, array in own.items()}
 
 
 def _renamed(arrays: Mapping[str, Array], rename: Rename | None) -> dict[str, Array]:
@@ -214,7 +216,7 @@ def _compare(
         else:
             rows.append(Row("loaded", name, found, kind))
             chosen.append((holder, elements))
-    rest = ((name, array) for name, array in arrays.items() if name not in holders)
+    rest = ((name, array) for name, array in sorted(arrays.items()) if name not in holders)
     rows += [Row("unexpected", name, f"{x.dtype}{list(x.shape)}") for name, x in rest]
     return LoadReport(path, tuple(rows)), chosen
 
