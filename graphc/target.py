@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -58,29 +58,30 @@ def host() -> Target:
     """The machine this runs on, by what LLVM and the kernel's cache tables say of it."""
     from llvmlite import binding
 
-    features = binding.get_host_cpu_features()
-    base = _level(binding.get_process_triple(), features)
-    l1, l2 = cache_bytes(1, base.l1_bytes), cache_bytes(2, base.l2_bytes)
-    return Target(
-        "host",
-        binding.get_process_triple(),
-        binding.get_host_cpu_name(),
-        features.flatten(),
-        base.vector_bytes,
-        base.registers,
-        base.fma,
-        base.masked,
-        l1,
-        l2,
+    features = binding.get_host_cpu_features().flatten()
+    return host_of(binding.get_process_triple(), binding.get_host_cpu_name(), features)
+
+
+def host_of(triple: str, cpu: str, features: str) -> Target:
+    """The machine this runs on, of which LLVM has told these."""
+    base = _level(triple, set(features.split(",")))
+    return replace(
+        base,
+        name="host",
+        triple=triple,
+        cpu=cpu,
+        features=features,
+        l1_bytes=cache_bytes(1, base.l1_bytes),
+        l2_bytes=cache_bytes(2, base.l2_bytes),
     )
 
 
-def _level(triple: str, features: dict[str, bool]) -> Target:
+def _level(triple: str, features: set[str]) -> Target:
     if triple.startswith("aarch64"):
         return AARCH64
-    if all(features.get(name, False) for name in ("avx512f", "avx512vl", "avx512bw", "avx512dq")):
+    if features.issuperset(("+avx512f", "+avx512vl", "+avx512bw", "+avx512dq")):
         return X86_64_V4
-    if features.get("avx2", False) and features.get("fma", False):
+    if features.issuperset(("+avx2", "+fma")):
         return X86_64_V3
     return X86_64_V2
 

@@ -17,6 +17,7 @@ from graphc.runtime.cache import Store
 from graphc.target import Target
 
 from .assembler import assemble, new_machine, parse
+from .loader import Loaded, can_load
 from .statements import KernelText
 
 _OBJECTS = Store("objects")
@@ -67,8 +68,14 @@ def _digest(key: str) -> str:
 @cache
 def toolchain(target: Target) -> str:
     """The versions that an object depends on, and what LLVM is told of the machine."""
-    version = ".".join(map(str, _binding().llvm_version_info))
-    return f"graphc {__version__} llvm {version} {target.triple} {target.cpu} {target.features}"
+    return f"graphc {__version__} {llvm()} {target.triple} {target.cpu} {target.features}"
+
+
+def llvm() -> str:
+    """The version of what brings LLVM along, without loading it."""
+    import llvmlite
+
+    return f"llvmlite {llvmlite.__version__}"
 
 
 def generate(text: str, target: Target) -> bytes:
@@ -90,6 +97,20 @@ class Library:
     """Objects loaded together; keep it as long as an address taken from it."""
 
     def __init__(self, objects: Sequence[bytes], target: Target) -> None:
+        own = target.is_x86 and all(map(can_load, objects))
+        self._loaded = Loaded(objects, ALLOWED_SYMBOLS) if own else _LoadedByLLVM(objects, target)
+
+    def address(self, symbol: str) -> int:
+        found = self._loaded.address(symbol)
+        if not found:
+            raise CompileError(f"generated code has no function {symbol!r}")
+        return found
+
+
+class _LoadedByLLVM:
+    """The same for objects of all kinds."""
+
+    def __init__(self, objects: Sequence[bytes], target: Target) -> None:
         binding = _binding()
         module = binding.parse_assembly("")
         module.triple = target.triple
@@ -101,8 +122,6 @@ class Library:
 
     def address(self, symbol: str) -> int:
         found: int = self._engine.get_function_address(symbol)
-        if not found:
-            raise CompileError(f"generated code has no function {symbol!r}")
         return found
 
 

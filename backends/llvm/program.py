@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from graphc import target as targets
 from graphc.backend import KernelCode
 from graphc.errors import ArgumentError
 from graphc.loops import Kernel, Schedule
@@ -23,6 +22,8 @@ from graphc.target import Target
 from . import code
 from .code import kernel_text
 from .engine import Library, assembly
+from .host import host
+from .release import release_llvm
 from .threads import STOP_BYTE
 
 Array = np.ndarray[Any, Any]
@@ -31,29 +32,31 @@ _SYNC_BYTES = 1024
 
 def identity() -> str:
     """What programs for this machine depend on beside their schedule."""
-    return code.identity(targets.host())
+    return code.identity(host())
 
 
 def generate(schedule: Schedule) -> KernelCode:
     """The kernels for this machine."""
-    return code.generate_kernels(schedule, targets.host())
+    return code.generate_kernels(schedule, host())
 
 
 def link(schedule: Schedule, plan: MemoryPlan, kernels: KernelCode) -> tuple[bytes, ...]:
     """All objects of a planned schedule for this machine."""
-    return tuple(code.link_step(schedule, plan, kernels, targets.host()))
+    return tuple(code.link_step(schedule, plan, kernels, host()))
 
 
 def load(compiled: Compiled, state: State, threads: int) -> NativeProgram:
     """A program for this machine, ready to run."""
-    return NativeProgram(compiled, state, threads, targets.host())
+    program = NativeProgram(compiled, state, threads, host())
+    release_llvm()
+    return program
 
 
 def kernel_code(kernel: Kernel, form: str, target: Target | None = None) -> str:
     """A kernel's LLVM text ("llvm") or machine instructions ("asm"), by default of this machine."""
     if form not in ("llvm", "asm"):
         raise ArgumentError(f"the cpu backend shows kernels as llvm or asm, not {form!r}")
-    target = targets.host() if target is None else target
+    target = host() if target is None else target
     text = kernel_text(kernel, "kernel", target)
     return text if form == "llvm" else assembly(text, target)
 

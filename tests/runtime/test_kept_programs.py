@@ -20,6 +20,7 @@ import graphc.functional as F
 from graphc import compiler, nn, optim
 from graphc import target as targets
 from graphc.backends.llvm import code
+from graphc.backends.llvm import program as llvm_program
 from graphc.errors import IndexFault
 from graphc.ir import Graph
 from graphc.passes.base import Pass
@@ -195,7 +196,7 @@ def test_a_fault_names_the_line_of_the_trace_at_hand(
     with pytest.raises(IndexFault) as expected, pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRAPHC_CACHE", "off")
         program = step.program
-        step._program = None
+        step._programs = ()
         step(x, y + 4)
     assert program.graph is step.graph
     assert str(found.value) == str(expected.value)
@@ -237,8 +238,8 @@ def test_another_target_is_another_program(
     compiles: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiler.compile_graph(trace())
-    host = targets.host()
-    monkeypatch.setattr(targets, "host", lambda: replace(host, l2_bytes=host.l2_bytes // 2))
+    smaller = replace(targets.host(), l2_bytes=targets.host().l2_bytes // 2)
+    monkeypatch.setattr(llvm_program, "host", lambda: smaller)
     compiler.compile_graph(trace())
     assert len(compiles) == 2
 
@@ -261,7 +262,7 @@ def test_a_layout_fixed_before_is_another_program(
 ) -> None:
     step = written().make()
     step.compile()
-    step._program = None
+    step._programs = ()
     step.compile()
     assert len(compiles) == 2
 
