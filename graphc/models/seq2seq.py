@@ -1,17 +1,14 @@
 """A Transformer that translates: pre-norm encoder and decoder, sinusoidal positions.
 
-Vaswani et al., Attention is all you need, 2017. The head shares the target embedding's weights.
+Vaswani et al., Attention is all you need, 2017. The head shares the target embedding's weights,
+and so does the source embedding where both languages have one vocabulary (`shared`).
 """
 
 from __future__ import annotations
 
-import gzip
 import math
-import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -19,24 +16,26 @@ import numpy as np
 import graphc.functional as F
 from graphc import data as datasets
 from graphc import nn, optim
-from graphc.errors import DataError
+from graphc.errors import ArgumentError
 from graphc.frontends.nn.transformer import glorot_uniform
-from graphc.frontends.tracing import Spec
+from graphc.frontends.train.data.buckets import BucketLoader
+from graphc.frontends.train.data.tokenizers import PADDING, Tokenizer, tokenizer_from_json
 from graphc.frontends.train.step import TrainStep
 from graphc.models.phrases import pairs
 
 EPOCHS = 6
-PADDING, START, END, UNKNOWN = range(4)
-_SPECIAL = ("<padding>", "<start>", "<end>", "<unknown>")
-_WORD = re.compile(r"\w+|[^\w\s]")
+VOCABULARY = 8000  # of byte pairs, shared by both languages
+# Lengths that batches are padded to, end or start of the sentence included.
+BUCKETS = (12, 16, 20, 24, 32, 48)
+PHRASE_BUCKETS = (12, 16)
 
-Codes = np.ndarray[Any, Any]
 Pair = tuple[str, str]
+Tokenizers = tuple[Tokenizer, Tokenizer]
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a seq2seq is made of. Lengths include <start> and <end>."""
+    """What a seq2seq is made of. `length` is the most codes of a sentence, its end included."""
 
     source_vocabulary: int = 8000
     target_vocabulary: int = 8000
@@ -46,6 +45,7 @@ class Sizes:
     feed_forward: int = 1024
     layers: int = 3
     dropout: float = 0.1
+    shared: bool = False
 
 
 class Seq2Seq(nn.Module):
@@ -54,15 +54,19 @@ class Seq2Seq(nn.Module):
     Padding of the source is not looked at; a target position looks at those up to itself.
     """
 
-    def __init__(self, sizes: Sizes | None = None) -> None:
+    def __init__(self, sizes: Sizes | None = None, tokenizers: Tokenizers | None = None) -> None:
         super().__init__()
         sizes = sizes or Sizes()
+        _check_sizes(sizes, tokenizers)
         self.sizes = sizes
+        self.tokenizers = tokenizers
         drawn = nn.init.normal(0.0, 1 / math.sqrt(sizes.width))
         self.source = nn.Embedding(sizes.source_vocabulary, sizes.width)
         self.target = nn.Embedding(sizes.target_vocabulary, sizes.width)
         for table in (self.source, self.target):
             table.weight = nn.Parameter(table.weight.shape, drawn)
+        if sizes.shared:
+            self.source.weight = self.target.weight
         self.positions = nn.SinusoidalPositions(sizes.length, sizes.width)
         self.dropout = nn.Dropout(sizes.dropout)
         options: dict[str, Any] = {"batch_first": True, "norm_first": True}
@@ -97,8 +101,50 @@ class Seq2Seq(nn.Module):
         )
         return self.head(x)
 
-    def _embedded(self, table: nn.Embedding, words: Any) -> Any:
-        return self.dropout(self.positions(table(words) * math.sqrt(self.sizes.width)))
+    # Step by step: see `graphc.decoding.beam_search`
+
+    def make_cache(self, rows: int, sentences: int, source: int) -> Seq2SeqCache:
+        """For `rows` targets of `sentences` sources of `source` codes."""
+        layers = self.decoder.make_cache(rows, self.sizes.length, sentences, source)
+        return Seq2SeqCache(layers, sentences, source)
+
+    def start(self, source: Any, cache: Seq2SeqCache) -> None:
+        """Encode source i32[sentences, source] into the cache."""
+        self.decoder.remember(self.encode(source), cache.layers)
+        cache.padding = source == PADDING
+
+    def step(self, target: Any, cache: Seq2SeqCache, position: Any) -> Any:
+        """Scores[rows, L, target words] of target i32[rows, L] from `position` on."""
+        x = self.decoder(
+            self._embedded(self.target, target, position),
+            None,
+            memory_key_padding_mask=cache.padding,
+            cache=cache.layers,
+            position=position,
+        )
+        return self.head(x)
+
+    def run_description(self) -> dict[str, Any]:
+        """What `restore` makes an equal model of: sizes, and the tokenizers where it has them."""
+        source, target = self.tokenizers or (None, None)
+        return {
+            "model": "seq2seq",
+            "sizes": asdict(self.sizes),
+            "source": None if source is None else source.to_json(),
+            "target": None if target is None or target is source else target.to_json(),
+        }
+
+    def _embedded(self, table: nn.Embedding, words: Any, position: Any = 0) -> Any:
+        return self.dropout(self.positions(table(words) * math.sqrt(self.sizes.width), position))
+
+
+class Seq2SeqCache(nn.Module):
+    """The decoder layers' caches, and which codes of the sources are padding."""
+
+    def __init__(self, layers: nn.ModuleList, sentences: int, source: int) -> None:
+        super().__init__()
+        self.layers = layers
+        self.register_buffer("padding", np.zeros((sentences, source), bool), persistent=False)
 
 
 def translation_loss(model: Any, source: Any, target: Any, following: Any) -> Any:
@@ -112,84 +158,107 @@ def translation_loss(model: Any, source: Any, target: Any, following: Any) -> An
     )
 
 
-# Data
+def _check_sizes(sizes: Sizes, tokenizers: Tokenizers | None) -> None:
+    """Raises ArgumentError for vocabularies that do not fit each other."""
+    vocabularies = sizes.source_vocabulary, sizes.target_vocabulary
+    if sizes.shared and vocabularies[0] != vocabularies[1]:
+        raise ArgumentError(f"Seq2Seq: shared embeddings of vocabularies of {vocabularies} words")
+    if tokenizers is not None and (len(tokenizers[0]), len(tokenizers[1])) != vocabularies:
+        found = len(tokenizers[0]), len(tokenizers[1])
+        raise ArgumentError(f"Seq2Seq: tokenizers of {found} codes for {vocabularies}")
 
 
-@dataclass(frozen=True)
-class Vocabulary:
-    """Words by their codes."""
-
-    words: tuple[str, ...]
-
-    def encode(self, sentence: str, length: int) -> Codes:
-        """<start>, words, <end>, padding, i32[length]; words that do not fit are left out."""
-        codes = {word: code for code, word in enumerate(self.words)}
-        found = [codes.get(word, UNKNOWN) for word in words_of(sentence)][: length - 2]
-        line = [START, *found, END]
-        return np.array(line + [PADDING] * (length - len(line)), np.int32)
-
-
-def words_of(sentence: str) -> list[str]:
-    """Lower-case words and signs.
-
-    >>> words_of("Ein Mann, der liest.")
-    ['ein', 'mann', ',', 'der', 'liest', '.']
-    """
-    return _WORD.findall(sentence.lower())
-
-
-def vocabulary(sentences: Iterable[str], most: int) -> Vocabulary:
-    """The most frequent words, ties by the alphabet."""
-    counts = Counter(word for sentence in sentences for word in words_of(sentence))
-    ordered = sorted(counts, key=lambda word: (-counts[word], word))
-    return Vocabulary((*_SPECIAL, *ordered[: most - len(_SPECIAL)]))
-
-
-def read_pairs(folder: str, part: str) -> list[Pair]:
-    """(English, German) of PART.en and PART.de, plain or gzip. Raises DataError without them."""
-    lines = [_lines(Path(folder), f"{part}.{language}") for language in ("en", "de")]
-    if len(lines[0]) != len(lines[1]):
-        raise DataError(f"{folder}: {part}.en has {len(lines[0])} lines, .de {len(lines[1])}")
-    return list(zip(*lines, strict=True))
-
-
-def _lines(folder: Path, name: str) -> list[str]:
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
-            data = path.read_bytes()
-            try:
-                text = gzip.decompress(data) if path.suffix == ".gz" else data
-                return text.decode().splitlines()
-            except (OSError, EOFError, UnicodeDecodeError) as error:
-                raise DataError(f"{path}: {error}") from None
-    raise DataError(f"{folder} has no {name} and no {name}.gz")
-
-
-def arrays(found: Sequence[Pair], words: tuple[Vocabulary, Vocabulary], length: int) -> Any:
-    """A data set of (source [S], target [T], what follows in target [T])."""
-    source = np.stack([words[0].encode(english, length) for english, _ in found])
-    target = np.stack([words[1].encode(german, length + 1) for _, german in found])
-    return datasets.arrays(source, target[:, :-1], target[:, 1:])
+def restore(description: Mapping[str, Any]) -> Seq2Seq:
+    """The model, with first weights, of a `run_description`."""
+    known = {field.name for field in fields(Sizes)}
+    sizes = Sizes(**{name: description["sizes"][name] for name in known})
+    if description["source"] is None:
+        return Seq2Seq(sizes)
+    source = tokenizer_from_json(description["source"], "the source tokenizer")
+    other = description["target"]
+    target = source if other is None else tokenizer_from_json(other, "the target tokenizer")
+    return Seq2Seq(sizes, (source, target))
 
 
 def make(
-    data: str | None = None, batch_size: int = 16, epochs: int = EPOCHS
+    data: str | None = None,
+    batch_size: int | None = None,
+    epochs: int = EPOCHS,
+    sizes: Sizes | None = None,
+    rate: float = 1e-3,
 ) -> tuple[TrainStep, Any, Any]:
-    """(step, training loader, test loader) on made phrases, or Multi30k en-de at `data`."""
-    if data is None:
-        train, test, length, most = pairs(4000, seed=1), pairs(400, seed=2), 16, 200
-    else:
-        train, test, length, most = read_pairs(data, "train"), read_pairs(data, "val"), 64, 8000
-    words = tuple(vocabulary((pair[side] for pair in train), most) for side in (0, 1))
-    known = words[0], words[1]
-    sizes = Sizes(len(known[0].words), len(known[1].words), length)
-    batch = Spec((batch_size, length), "i32")
-    steps = max(1, epochs * (len(train) // batch_size))
-    rate = optim.schedules.cosine(5e-4, steps, warmup_steps=min(1000, steps // 10), minimum=1e-5)
-    optimizer = optim.AdamW(lr=rate, betas=(0.9, 0.98), eps=1e-9, clip_norm=1.0)
-    step = TrainStep(Seq2Seq(sizes), translation_loss, optimizer, batch, batch, batch)
-    loaders = [
-        datasets.Loader(arrays(found, known, length), batch_size, shuffle=shuffle)
-        for found, shuffle in ((train, True), (test, False))
-    ]
+    """(step, training loader, validation loader) on made phrases, or Multi30k en-de at `data`.
+
+    `sizes` says what the model is made of, but for vocabularies and `shared`, which follow from
+    the data.
+    """
+    parts = _of_phrases() if data is None else _of_multi30k(data)
+    train, test, tokenizers, buckets = parts
+    size = batch_size or (16 if data is None else 64)
+    loaders = tuple(_loaders((train, test), tokenizers, buckets, size))
+    model = Seq2Seq(_fitting(sizes or _default(data), tokenizers), tokenizers)
+    steps = max(1, epochs * len(loaders[0]))
+    step = TrainStep(model, translation_loss, optimizer(steps, rate), buckets=loaders[0].specs)
     return step, loaders[0], loaders[1]
+
+
+def optimizer(steps: int, rate: float) -> optim.AdamW:
+    """AdamW whose rate rises for up to 1,000 steps and falls along a cosine."""
+    warmup = min(1000, steps // 10)
+    schedule = optim.schedules.cosine(rate, steps, warmup_steps=warmup, minimum=rate / 100)
+    return optim.AdamW(lr=schedule, betas=(0.9, 0.98), eps=1e-9, clip_norm=1.0)
+
+
+def _default(data: str | None) -> Sizes:
+    """Small phrases need no regularisation; 29,000 sentences need much."""
+    if data is None:
+        return Sizes(length=32, width=128, feed_forward=256, layers=2)
+    return Sizes(length=128, feed_forward=512, dropout=0.2)
+
+
+def _fitting(sizes: Sizes, tokenizers: Tokenizers) -> Sizes:
+    source, target = tokenizers
+    return replace(
+        sizes,
+        source_vocabulary=len(source),
+        target_vocabulary=len(target),
+        shared=source is target,
+    )
+
+
+Parts = tuple[Sequence[Pair], Sequence[Pair], Tokenizers, tuple[int, ...]]
+
+
+def _of_phrases() -> Parts:
+    """(training pairs, test pairs, tokenizers, buckets) of made phrases: a code a word."""
+    train = pairs(4000, seed=1)
+    english, german = zip(*train, strict=True)
+    words = datasets.WordTokenizer.train(english), datasets.WordTokenizer.train(german)
+    return train, pairs(400, seed=2), words, PHRASE_BUCKETS
+
+
+def _of_multi30k(data: str) -> Parts:
+    """Of a folder of the published files: byte pairs of both languages together."""
+    train, validation = datasets.multi30k(data, "train"), datasets.multi30k(data, "val")
+    lines = [sentence for pair in train for sentence in pair]
+    pieces = datasets.BytePairTokenizer.train(lines, VOCABULARY)
+    return train, validation, (pieces, pieces), BUCKETS
+
+
+def _loaders(
+    parts: tuple[Sequence[Pair], Sequence[Pair]],
+    tokenizers: Tokenizers,
+    buckets: tuple[int, ...],
+    batch_size: int,
+) -> Iterator[BucketLoader]:
+    """For training, without sentences beyond the last bucket, and for validation."""
+    for number, found in enumerate(parts):
+        yield BucketLoader(
+            datasets.translations(found, *tokenizers),
+            batch_size,
+            buckets=[(length,) * 3 for length in buckets],
+            shuffle=number == 0,
+            padding=PADDING,
+            lengths=False,
+            too_long="drop",
+        )
