@@ -7,6 +7,7 @@ at once also has ``batch``; the loader uses it where it is there.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -91,6 +92,59 @@ class ArrayDataset:
 
     def batch(self, indexes: Indexes) -> Arrays:
         return tuple(array[indexes] for array in self._arrays)
+
+    @property
+    def labels(self) -> Array:
+        """The last of the arrays, [N]."""
+        return self._arrays[-1]
+
+    def with_labels(self, labels: Array, class_names: Sequence[str] = ()) -> ArrayDataset:
+        """The same examples with other labels [N]. Raises ShapeError for another length."""
+        if len(labels) != len(self):
+            raise ShapeError(f"{len(labels)} labels for {len(self)} examples")
+        changed = copy(self)
+        changed._arrays = (*self._arrays[:-1], labels)
+        changed.class_names = tuple(class_names)
+        return changed
+
+    def subset(self, indexes: Indexes) -> ArrayDataset:
+        """The examples `indexes`, in that order."""
+        chosen = copy(self)
+        chosen._arrays = tuple(array[indexes] for array in self._arrays)
+        return chosen
+
+    def of_classes(
+        self, names: Sequence[str], each: int | None = None, seed: int = 0
+    ) -> ArrayDataset:
+        """The examples of some classes, whose labels become 0, 1 ... in the order of `names`.
+
+        The labels are the last of the arrays. With `each` it is that many of every class, drawn by
+        `seed`. Raises ArgumentError for an unknown class, or one that has fewer.
+
+        >>> whole = ArrayDataset((np.arange(6), np.array([0, 1, 2] * 2)), ("ant", "bee", "cat"))
+        >>> [part.tolist() for part in whole.of_classes(["cat", "ant"]).arrays]
+        [[2, 5, 0, 3], [0, 0, 1, 1]]
+        """
+        places = [
+            self._drawn_of(name, each, seed, number) for number, name in enumerate(names)
+        ]
+        sizes = [len(place) for place in places]
+        labels = np.repeat(np.arange(len(names), dtype=self.labels.dtype), sizes)
+        return self.subset(np.concatenate(places)).with_labels(labels, names)
+
+    def _drawn_of(self, name: str, each: int | None, seed: int, number: int) -> Indexes:
+        """Where the examples of a class are, or `each` of them drawn at random, in order."""
+        from graphc.frontends.train.data.random import shuffled  # which reads this module
+
+        if name not in self.class_names:
+            known = ", ".join(self.class_names) or "none with a name"
+            raise ArgumentError(f"no class {name!r}; there are {known}")
+        places = np.flatnonzero(self.labels == self.class_names.index(name))
+        if each is None:
+            return places
+        if not 0 < each <= len(places):
+            raise ArgumentError(f"class {name!r} has {len(places)} examples, asked for {each}")
+        return places[np.sort(shuffled(seed, number, len(places))[:each])]
 
 
 class ImageDataset(ArrayDataset):
