@@ -29,6 +29,7 @@ from graphc.frontends.nn.adapters.bottleneck import bottleneck
 from graphc.frontends.nn.adapters.low_rank import lora, merge_lora, unmerge_lora
 from graphc.frontends.nn.adapters.prefix import prefix
 from graphc.frontends.nn.attention import MultiheadAttention
+from graphc.frontends.nn.cache import DecoderLayerCache, KeyValueCache
 from graphc.frontends.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from graphc.frontends.nn.convolution import Conv1d, Conv2d
 from graphc.frontends.nn.linear import Bilinear, Embedding, Flatten, Identity, Linear, Unflatten
@@ -101,6 +102,7 @@ __all__ = [
     "Conv2d",
     "ConvTranspose2d",
     "CrossEntropyLoss",
+    "DecoderLayerCache",
     "Dropout",
     "Dropout2d",
     "Embedding",
@@ -113,6 +115,7 @@ __all__ = [
     "HuberLoss",
     "Identity",
     "KLDivLoss",
+    "KeyValueCache",
     "L1Loss",
     "LSTMCell",
     "LayerNorm",

@@ -12,6 +12,7 @@ import numpy as np
 
 from graphc.errors import ArgumentError, ShapeError
 from graphc.frontends.nn import init
+from graphc.frontends.nn.cache import KeyValueCache
 from graphc.frontends.nn.linear import Linear
 from graphc.frontends.nn.module import Module
 from graphc.frontends.nn.parameter import Parameter
@@ -50,6 +51,14 @@ class MultiheadAttention(Module):
     left out, lets query i look at keys 0 … i. The result is (output, weights): the weights are
     [N, L, S] averaged over the heads, [N, num_heads, L, S] not averaged, None unless
     `need_weights`; a program that does not use them does not compute them.
+
+    num_kv_heads: fewer heads of keys and values, each looked at by num_heads / num_kv_heads heads
+    of queries (Ainslie et al., arXiv:2305.13245); torch's has no such option.
+
+    With a `cache` (of `make_cache`) and a `position`, a number or i32[], the inputs are those of
+    the positions from there on: their keys and values are written into the cache, and every query
+    looks at the positions up to its own; attn_mask [L, length] and key_padding_mask are then of
+    all positions of the cache. With a cache and no `key`, the keys are those that `remember` wrote.
     """
 
     def __init__(
@@ -64,6 +73,7 @@ class MultiheadAttention(Module):
         vdim: int | None = None,
         batch_first: bool = False,
         dtype: Any = None,
+        num_kv_heads: int | None = None,
     ) -> None:
         super().__init__()
         if embed_dim < 1 or num_heads < 1 or embed_dim % num_heads:
@@ -75,36 +85,56 @@ class MultiheadAttention(Module):
         self.vdim = embed_dim if vdim is None else vdim
         self.batch_first, self.add_zero_attn = batch_first, add_zero_attn
         self.head_dim = embed_dim // num_heads
+        self.num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        if self.num_kv_heads < 1 or num_heads % self.num_kv_heads:
+            raise ArgumentError(
+                f"MultiheadAttention: {num_heads} heads are no multiple of {num_kv_heads} key heads"
+            )
+        self.kv_width = self.num_kv_heads * self.head_dim
         self._make_projections(bias, dtype)
         self.out_proj = Linear(embed_dim, embed_dim, bias=bias, dtype=dtype)
         if bias:
             self.out_proj.bias = Parameter((embed_dim,), init.zeros, dtype)
         for name in ("bias_k", "bias_v"):
-            drawn = Parameter((1, 1, embed_dim), _normal_row(embed_dim), dtype)
+            drawn = Parameter((1, 1, self.kv_width), _normal_row(self.kv_width), dtype)
             self.register_parameter(name, drawn if add_bias_kv else None)
         self.q_proj, self.k_proj, self.v_proj = (Projection(number) for number in range(3))
 
     def _make_projections(self, bias: bool, dtype: Any) -> None:
-        width = self.embed_dim
-        together = self.kdim == self.vdim == width
-        shapes = {"in_proj_weight": (3 * width, width)}
-        if not together:
-            inputs = {"q": width, "k": self.kdim, "v": self.vdim}
-            shapes = {f"{name}_proj_weight": (width, size) for name, size in inputs.items()}
+        total = self.embed_dim + 2 * self.kv_width
+        shapes = {"in_proj_weight": (total, self.embed_dim)}
+        if not self.kdim == self.vdim == self.embed_dim:
+            sizes = (
+                (self.embed_dim, self.embed_dim),
+                (self.kv_width, self.kdim),
+                (self.kv_width, self.vdim),
+            )
+            shapes = {f"{name}_proj_weight": sizes[n] for n, name in enumerate("qkv")}
         for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
             made = Parameter(shapes[name], init.xavier_uniform, dtype) if name in shapes else None
             self.register_parameter(name, made)
-        zeros = Parameter((3 * width,), init.zeros, dtype)
+        zeros = Parameter((total,), init.zeros, dtype)
         self.register_parameter("in_proj_bias", zeros if bias else None)
 
     def projection(self, number: int) -> tuple[Parameter, slice]:
         """The parameter and its rows that project the query (0), the key (1) or the value (2)."""
         together = self._parameters["in_proj_weight"]
         if together is not None:
-            return together, slice(number * self.embed_dim, (number + 1) * self.embed_dim)
+            return together, self._rows(number)
         own = self._parameters[f"{'qkv'[number]}_proj_weight"]
         assert own is not None
-        return own, slice(0, self.embed_dim)
+        return own, slice(0, own.shape[0])
+
+    def _rows(self, number: int) -> slice:
+        """Where the query (0), the key (1) or the value (2) begins and ends among all three."""
+        ends = (0, *(self.embed_dim + n * self.kv_width for n in range(3)))
+        return slice(ends[number], ends[number + 1])
+
+    def make_cache(self, rows: int, length: int, whole: bool = False) -> KeyValueCache:
+        """For `rows` sequences of up to `length` positions: `forward`'s `cache`, or, as a `whole`,
+        `remember`'s."""
+        dtype = self.projection(0)[0].dtype
+        return KeyValueCache(rows, length, self.kv_width, dtype=dtype, whole=whole)
 
     def forward(
         self,
@@ -116,10 +146,17 @@ class MultiheadAttention(Module):
         attn_mask: Any = None,
         average_attn_weights: bool = True,
         is_causal: bool = False,
+        cache: KeyValueCache | None = None,
+        position: Any = None,
     ) -> tuple[Any, Any]:
         batched = query.ndim == 3
+        if cache is not None and key is None:
+            return self._look_back(query, key_padding_mask, cache)
         inputs = [self._batch_first(x, batched) for x in (query, key, value)]
         q, k, v = self._projected(*_shared(inputs, (query, key, value)))
+        if cache is not None:
+            k, v, attn_mask = _cached(cache, q, k, v, attn_mask, position)
+            is_causal = False  # the mask says it
         k, v, added = self._with_more_keys(k, v)
         keys = k.shape[1]
         # The kernel's own causal mask cannot be told of keys that are added behind.
@@ -138,6 +175,40 @@ class MultiheadAttention(Module):
             weights = F.mean(weights, axis=1)
         return output, weights if batched else weights[0]
 
+    def _look_back(self, query: Any, padding: Any, cache: KeyValueCache) -> tuple[Any, None]:
+        """Attention to the keys that a cache holds as a whole.
+
+        query[R, L, E], R a multiple of the cache's rows N: rows n R/N … look at keys of row n.
+        """
+        given = self._batch_first(query, True)
+        rows, length = given.shape[:2]
+        if rows % cache.rows:
+            raise ShapeError(
+                f"MultiheadAttention: {rows} rows look at a cache of {cache.rows}; "
+                "expected a multiple"
+            )
+        # Queries of rows that share keys are queries of one row.
+        together = F.reshape(given, (cache.rows, rows // cache.rows * length, -1))
+        q = self._project(0, together)
+        k, v, added = self._with_more_keys(cache.keys, cache.values)
+        mask = self._merged(None, _extended(padding, added), q, k.shape[1])
+        output = self._attend(q, k, v, mask, False).output
+        output = F.reshape(F.transpose(output, (0, 2, 1, 3)), (rows, length, -1))
+        return self._as_given(self.out_proj(output), True), None
+
+    def remember(self, key: Any, value: Any, cache: KeyValueCache) -> None:
+        """Project key and value, of 3 dimensions, into a cache that `forward` with no key reads."""
+        k, v = (self._batch_first(x, True) for x in (key, value))
+        cache.store(self._project(1, k), self._project(2, v))
+
+    def _project(self, number: int, x: Any) -> Any:
+        """The query (0), the key (1) or the value (2) alone, [N, length, width]."""
+        weight = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)[number]
+        rows, bias = self._rows(number), self.in_proj_bias
+        weight = self.in_proj_weight[rows] if weight is None else weight
+        plain = F.linear(x, weight, None if bias is None else bias[rows])
+        return (self.q_proj, self.k_proj, self.v_proj)[number](x, plain)
+
     def _batch_first(self, x: Any, batched: bool) -> Any:
         """[N, L, E]."""
         if x.ndim != (3 if batched else 2):
@@ -155,38 +226,31 @@ class MultiheadAttention(Module):
         return x if self.batch_first else F.transpose(x, (1, 0, 2))
 
     def _projected(self, query: Any, key: Any, value: Any) -> tuple[Any, Any, Any]:
-        """q, k, v [N, length, embed_dim]; one product for inputs that are one tensor."""
-        width, bias = self.embed_dim, self.in_proj_bias
-        weight = self.in_proj_weight
-        if weight is None:
-            q = F.linear(query, self.q_proj_weight, _part(bias, width, 0, 1))
-            k = F.linear(key, self.k_proj_weight, _part(bias, width, 1, 2))
-            v = F.linear(value, self.v_proj_weight, _part(bias, width, 2, 3))
-        elif query is key and key is value:
-            q, k, v = F.split(F.linear(query, weight, bias), 3, axis=-1)
-        elif key is value:
-            q = F.linear(query, weight[:width], _part(bias, width, 0, 1))
-            both = F.linear(key, weight[width:], _part(bias, width, 1, 3))
-            k, v = F.split(both, 2, axis=-1)
-        else:
-            q, k, v = (
-                F.linear(x, weight[n * width : (n + 1) * width], _part(bias, width, n, n + 1))
-                for n, x in enumerate((query, key, value))
-            )
-        return self.q_proj(query, q), self.k_proj(key, k), self.v_proj(value, v)
+        """q, k, v [N, length, width]; one product for inputs that are one tensor."""
+        weight, bias = self.in_proj_weight, self.in_proj_bias
+        if weight is None or key is not value:
+            return self._project(0, query), self._project(1, key), self._project(2, value)
+        if query is key:
+            ends = [self.embed_dim, self.embed_dim + self.kv_width]
+            q, k, v = F.split(F.linear(query, weight, bias), ends, axis=-1)
+            return self.q_proj(query, q), self.k_proj(key, k), self.v_proj(value, v)
+        first = self.embed_dim
+        both = F.linear(key, weight[first:], None if bias is None else bias[first:])
+        k, v = F.split(both, 2, axis=-1)
+        return self._project(0, query), self.k_proj(key, k), self.v_proj(value, v)
 
     def _with_more_keys(self, k: Any, v: Any) -> tuple[Any, Any, int]:
         """k and v with learned keys and one of zeros behind, where these are asked for."""
         count = k.shape[0]
         rows = []
         if self.bias_k is not None:
-            wide = (count, 1, self.embed_dim)
+            wide = (count, 1, self.kv_width)
             rows.append((F.broadcast_to(self.bias_k, wide), F.broadcast_to(self.bias_v, wide)))
         if "prefix_k" in self._parameters:
             wide = (count, *self.prefix_k.shape)
             rows.append((F.broadcast_to(self.prefix_k, wide), F.broadcast_to(self.prefix_v, wide)))
         if self.add_zero_attn:
-            zeros = F.zeros((count, 1, self.embed_dim), dtype=k.dtype)
+            zeros = F.zeros((count, 1, self.kv_width), dtype=k.dtype)
             rows.append((zeros, zeros))
         for key, value in rows:
             k, v = F.concatenate([k, key], axis=1), F.concatenate([v, value], axis=1)
@@ -225,8 +289,8 @@ class MultiheadAttention(Module):
         return attend(q, k, v, mask, dropout, causal, 1 / math.sqrt(self.head_dim))
 
     def _heads(self, x: Any) -> Any:
-        """[N, length, E] as [N, heads, length, E / heads]."""
-        split = F.reshape(x, (*x.shape[:2], self.num_heads, self.head_dim))
+        """[N, length, width] as [N, heads, length, head_dim]."""
+        split = F.reshape(x, (*x.shape[:2], -1, self.head_dim))
         return F.transpose(split, (0, 2, 1, 3))
 
     def extra_repr(self) -> str:
@@ -250,8 +314,20 @@ def _shared(inputs: list[Any], given: tuple[Any, Any, Any]) -> tuple[Any, Any, A
     return query, key, value
 
 
-def _part(bias: Any, width: int, first: int, last: int) -> Any:
-    return None if bias is None else bias[first * width : last * width]
+def _cached(
+    cache: KeyValueCache, q: Any, k: Any, v: Any, attn_mask: Any, position: Any
+) -> tuple[Any, Any, Any]:
+    """All keys, all values, and the mask with what comes after each query."""
+    if position is None:
+        raise ArgumentError("MultiheadAttention: a cache needs the position of the inputs")
+    later = cache.hidden(position, q.shape[1])
+    if attn_mask is None:
+        mask = later
+    elif attn_mask.dtype.kind == "bool":
+        mask = F.logical_or(attn_mask, later)
+    else:
+        mask = attn_mask + _additive(later, q.dtype)
+    return *cache.append(k, v, position), mask
 
 
 def _extended(mask: Any, added: int) -> Any:

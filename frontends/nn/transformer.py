@@ -5,6 +5,9 @@ Vaswani et al., Attention is all you need, 2017; norm_first: Xiong et al., arXiv
 Masks are MultiheadAttention's: bool, true where a key is NOT looked at, or float. An `is_causal`
 says that the mask beside it, which may then be left out, is the causal one; it makes blocks of
 keys that nothing looks at cost nothing.
+
+Layers and stacks decode a few positions at a time with a `cache` (of `make_cache`) and the
+`position` of their inputs: see MultiheadAttention.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import numpy as np
 from graphc.errors import ArgumentError
 from graphc.frontends.nn import init
 from graphc.frontends.nn.attention import MultiheadAttention
+from graphc.frontends.nn.cache import DecoderLayerCache, KeyValueCache, parts_of
 from graphc.frontends.nn.containers import ModuleList
 from graphc.frontends.nn.linear import Linear
 from graphc.frontends.nn.module import Module
@@ -81,7 +85,15 @@ class _Layer(Module):
             return x + dropout(part(norm(x)))
         return norm(x + dropout(part(x)))
 
-    def _attention(self, x: Any, mask: Any, padding: Any, is_causal: bool) -> Any:
+    def _attention(
+        self,
+        x: Any,
+        mask: Any,
+        padding: Any,
+        is_causal: bool,
+        cache: KeyValueCache | None,
+        position: Any,
+    ) -> Any:
         return self.self_attn(
             x,
             x,
@@ -90,6 +102,8 @@ class _Layer(Module):
             need_weights=False,
             attn_mask=mask,
             is_causal=is_causal,
+            cache=cache,
+            position=position,
         )[0]
 
     def _feed_forward(self, x: Any) -> Any:
@@ -107,11 +121,17 @@ class TransformerEncoderLayer(_Layer):
         src_mask: Any = None,
         src_key_padding_mask: Any = None,
         is_causal: bool = False,
+        cache: KeyValueCache | None = None,
+        position: Any = None,
     ) -> Any:
         def attention(x: Any) -> Any:
-            return self._attention(x, src_mask, src_key_padding_mask, is_causal)
+            return self._attention(x, src_mask, src_key_padding_mask, is_causal, cache, position)
 
         return self._around(2, self._around(1, src, attention), self._feed_forward)
+
+    def make_cache(self, rows: int, length: int) -> KeyValueCache:
+        """For `rows` sequences of up to `length` positions."""
+        return self.self_attn.make_cache(rows, length)
 
 
 class TransformerDecoderLayer(_Layer):
@@ -132,11 +152,19 @@ class TransformerDecoderLayer(_Layer):
         memory_key_padding_mask: Any = None,
         tgt_is_causal: bool = False,
         memory_is_causal: bool = False,
+        cache: DecoderLayerCache | None = None,
+        position: Any = None,
     ) -> Any:
+        own, kept = (cache.own, cache.memory) if cache is not None else (None, None)
+
         def itself(x: Any) -> Any:
-            return self._attention(x, tgt_mask, tgt_key_padding_mask, tgt_is_causal)
+            return self._attention(x, tgt_mask, tgt_key_padding_mask, tgt_is_causal, own, position)
 
         def other(x: Any) -> Any:
+            if kept is not None:
+                return self.multihead_attn(
+                    x, None, None, memory_key_padding_mask, need_weights=False, cache=kept
+                )[0]
             return self.multihead_attn(
                 x,
                 memory,
@@ -149,6 +177,16 @@ class TransformerDecoderLayer(_Layer):
 
         x = self._around(2, self._around(1, tgt, itself), other)
         return self._around(3, x, self._feed_forward)
+
+    def make_cache(self, rows: int, length: int, sources: int, source: int) -> DecoderLayerCache:
+        """For `rows` sequences of up to `length` positions that look at `sources` sequences of
+        `source` positions, as many rows at each."""
+        own = self.self_attn.make_cache(rows, length)
+        return DecoderLayerCache(own, self.multihead_attn.make_cache(sources, source, whole=True))
+
+    def remember(self, memory: Any, cache: DecoderLayerCache) -> None:
+        """Project an encoder's output into the cache: `forward` then takes None as memory."""
+        self.multihead_attn.remember(memory, memory, cache.memory)
 
 
 class TransformerEncoder(Module):
@@ -173,11 +211,18 @@ class TransformerEncoder(Module):
         mask: Any = None,
         src_key_padding_mask: Any = None,
         is_causal: bool | None = None,
+        cache: Module | None = None,
+        position: Any = None,
     ) -> Any:
         x = src
-        for layer in self.layers.children():
-            x = layer(x, mask, src_key_padding_mask, bool(is_causal))
+        parts = parts_of(cache, self.num_layers, "TransformerEncoder")
+        for layer, part in zip(self.layers.children(), parts, strict=True):
+            x = layer(x, mask, src_key_padding_mask, bool(is_causal), part, position)
         return x if self.norm is None else self.norm(x)
+
+    def make_cache(self, rows: int, length: int) -> ModuleList:
+        """For `rows` sequences of up to `length` positions, a part for each layer."""
+        return ModuleList(layer.make_cache(rows, length) for layer in self.layers.children())
 
 
 class TransformerDecoder(Module):
@@ -201,9 +246,12 @@ class TransformerDecoder(Module):
         memory_key_padding_mask: Any = None,
         tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,
+        cache: Module | None = None,
+        position: Any = None,
     ) -> Any:
         x = tgt
-        for layer in self.layers.children():
+        parts = parts_of(cache, self.num_layers, "TransformerDecoder")
+        for layer, part in zip(self.layers.children(), parts, strict=True):
             x = layer(
                 x,
                 memory,
@@ -213,8 +261,22 @@ class TransformerDecoder(Module):
                 memory_key_padding_mask,
                 bool(tgt_is_causal),
                 memory_is_causal,
+                part,
+                position,
             )
         return x if self.norm is None else self.norm(x)
+
+    def make_cache(self, rows: int, length: int, sources: int, source: int) -> ModuleList:
+        """For `rows` sequences of up to `length` positions that look at `sources` sequences of
+        `source` positions, as many rows at each."""
+        layers = self.layers.children()
+        return ModuleList(layer.make_cache(rows, length, sources, source) for layer in layers)
+
+    def remember(self, memory: Any, cache: Module) -> None:
+        """Project an encoder's output into the cache: `forward` then takes None as memory."""
+        parts = parts_of(cache, self.num_layers, "TransformerDecoder")
+        for layer, part in zip(self.layers.children(), parts, strict=True):
+            layer.remember(memory, part)
 
 
 class Transformer(Module):

@@ -38,33 +38,46 @@ def _check_length(x: Any, axis: int, most: int, what: str) -> int:
     return length
 
 
+def rows_from(table: Any, position: Any, length: int) -> Any:
+    """`length` rows of table[n, width] from row `position`, a number or i32[]."""
+    if isinstance(position, int):
+        if not 0 <= position <= table.shape[0] - length:
+            raise ShapeError(f"positions {position} to {position + length - 1} of {table.shape[0]}")
+        return table if (position, length) == (0, table.shape[0]) else table[position:][:length]
+    return F.dynamic_slice(table, (position, 0), (length, table.shape[1]))
+
+
 class SinusoidalPositions(Module):
-    """x[…, L, width] plus sinusoids of the positions 0 … L - 1."""
+    """x[…, L, width] plus sinusoids of the positions `position` … `position` + L - 1."""
 
     def __init__(self, max_length: int, width: int) -> None:
         super().__init__()
         self.max_length, self.width = max_length, width
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any, position: Any = 0) -> Any:
         length = _check_length(x, -2, self.max_length, "SinusoidalPositions")
-        return x + F.astype(F.asarray(sinusoids(length, self.width)), x.dtype)
+        return x + F.astype(self._table(position, length), x.dtype)
+
+    def _table(self, position: Any, length: int) -> Any:
+        if isinstance(position, int) and position == 0:
+            return F.asarray(sinusoids(length, self.width))
+        return rows_from(F.asarray(sinusoids(self.max_length, self.width)), position, length)
 
     def extra_repr(self) -> str:
         return f"{self.max_length}, {self.width}"
 
 
 class LearnedPositions(Module):
-    """x[…, L, width] plus the first L rows of weight[max_length, width]."""
+    """x[…, L, width] plus L rows of weight[max_length, width], from row `position` on."""
 
     def __init__(self, max_length: int, width: int, dtype: Any = None) -> None:
         super().__init__()
         self.max_length, self.width = max_length, width
         self.weight = Parameter((max_length, width), init.normal(0.0, 0.02), dtype)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any, position: Any = 0) -> Any:
         length = _check_length(x, -2, self.max_length, "LearnedPositions")
-        table: Any = self.weight
-        return x + (table if length == self.max_length else table[:length])
+        return x + rows_from(self.weight, position, length)
 
     def extra_repr(self) -> str:
         return f"{self.max_length}, {self.width}"
@@ -74,8 +87,8 @@ class RotaryPositions(Module):
     """Turns queries or keys x[…, L, width] by angles that grow with the position.
 
     Elements i of the first and the second half are a pair, turned by position / base^(2i / width),
-    so that a product of a query and a key depends on their distance. Su et al., arXiv:2104.09864,
-    in the order of halves that GPT-NeoX and Llama keep.
+    so that a product of a query and a key depends on their distance. The first of the L is at
+    `position`. Su et al., arXiv:2104.09864, in the order of halves that GPT-NeoX and Llama keep.
     """
 
     def __init__(self, max_length: int, width: int, base: float = 10000.0) -> None:
@@ -84,12 +97,17 @@ class RotaryPositions(Module):
             raise ArgumentError(f"RotaryPositions: width {width} is odd; elements turn in pairs")
         self.max_length, self.width, self.base = max_length, width, base
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any, position: Any = 0) -> Any:
         length = _check_length(x, -2, self.max_length, "RotaryPositions")
         if x.shape[-1] != self.width:
             raise ShapeError(f"RotaryPositions: {x.type} is not {self.width} wide")
-        turns = np.arange(length)[:, None] / self.base ** (np.arange(0, self.width, 2) / self.width)
-        cos, sin = (F.astype(F.asarray(f(turns)), x.dtype) for f in (np.cos, np.sin))
+        turns = np.arange(self.max_length)[:, None] / self.base ** (
+            np.arange(0, self.width, 2) / self.width
+        )
+        cos, sin = (
+            F.astype(rows_from(F.asarray(f(turns)), position, length), x.dtype)
+            for f in (np.cos, np.sin)
+        )
         first, second = F.split(x, 2, axis=-1)
         return F.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 

@@ -14,6 +14,7 @@ from typing import Any
 import graphc.functional as F
 from graphc import data as datasets
 from graphc import nn, optim
+from graphc.frontends.nn.transformer_positions import rows_from
 from graphc.frontends.tracing import Spec
 from graphc.frontends.train.step import TrainStep
 
@@ -46,17 +47,24 @@ class SelfAttention(nn.Module):
         self.c_proj = nn.Linear(sizes.width, sizes.width, bias=sizes.bias)
         self.resid_dropout = nn.Dropout(sizes.dropout)
 
-    def forward(self, x: Any) -> Any:
-        count, length, width = x.shape
-        heads = (count, length, self.sizes.heads, width // self.sizes.heads)
-        q, k, v = (
-            part.reshape(heads).transpose((0, 2, 1, 3))
-            for part in F.split(self.c_attn(x), 3, axis=-1)
-        )
+    def forward(self, x: Any, cache: nn.KeyValueCache | None = None, position: Any = None) -> Any:
+        q, k, v = F.split(self.c_attn(x), 3, axis=-1)
+        seen = None
+        if cache is not None:
+            k, v = cache.append(k, v, position)
+            seen = cache.seen(position, x.shape[1])
+        q, k, v = (self._heads(part) for part in (q, k, v))
         dropout = self.sizes.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
-        y = y.transpose((0, 2, 1, 3)).reshape((count, length, width))
-        return self.resid_dropout(self.c_proj(y))
+        y = F.scaled_dot_product_attention(q, k, v, seen, dropout, is_causal=cache is None)
+        return self.resid_dropout(self.c_proj(y.transpose((0, 2, 1, 3)).reshape(x.shape)))
+
+    def _heads(self, x: Any) -> Any:
+        """[N, T, width] as [N, heads, T, width / heads]."""
+        return x.reshape((*x.shape[:2], self.sizes.heads, -1)).transpose((0, 2, 1, 3))
+
+    def make_cache(self, rows: int) -> nn.KeyValueCache:
+        sizes, dtype = self.sizes, self.c_attn.get_parameter("weight").dtype
+        return nn.KeyValueCache(rows, sizes.context, sizes.width, dtype=dtype)
 
 
 class FeedForward(nn.Module):
@@ -78,13 +86,17 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(sizes.width, bias=sizes.bias)
         self.mlp = FeedForward(sizes)
 
-    def forward(self, x: Any) -> Any:
-        x = x + self.attn(self.ln_1(x))
+    def forward(self, x: Any, cache: nn.KeyValueCache | None = None, position: Any = None) -> Any:
+        x = x + self.attn(self.ln_1(x), cache, position)
         return x + self.mlp(self.ln_2(x))
 
 
 class GPT(nn.Module):
-    """Characters i32[N, T] -> scores[N, T, vocabulary] of the character that follows each."""
+    """Characters i32[N, T] -> scores[N, T, vocabulary] of the character that follows each.
+
+    With a cache the characters are those from `position`, i32[], on, and what came before is in
+    the cache: `graphc.decoding.generate` calls it so.
+    """
 
     def __init__(self, sizes: Sizes | None = None) -> None:
         super().__init__()
@@ -115,13 +127,20 @@ class GPT(nn.Module):
             if self.sizes.bias and isinstance(module, nn.Linear) and name != "lm_head":
                 module.bias = nn.Parameter(module.bias.shape, nn.init.zeros)
 
-    def forward(self, characters: Any) -> Any:
+    def forward(self, characters: Any, cache: Any = None, position: Any = 0) -> Any:
         parts = self.transformer
-        positions = parts["wpe"].weight[: characters.shape[1]]
-        x = parts["drop"](parts["wte"](characters) + positions)
-        for block in parts["h"].children():
-            x = block(x)
+        embedded = parts["wte"](characters)
+        positions = rows_from(parts["wpe"].weight, position, characters.shape[1])
+        x = parts["drop"](embedded + positions)
+        caches = [None] * self.sizes.layers if cache is None else cache.children()
+        for block, kept in zip(parts["h"].children(), caches, strict=True):
+            x = block(x, kept, position)
         return self.lm_head(parts["ln_f"](x))
+
+    def make_cache(self, rows: int) -> nn.ModuleList:
+        """Keys and values of every layer, for `rows` texts of up to `context` characters."""
+        blocks = self.transformer["h"].children()
+        return nn.ModuleList(block.attn.make_cache(rows) for block in blocks)
 
 
 def next_character(model: Any, text: Any, following: Any) -> Any:
