@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from graphc.dtypes import float32
 from graphc.errors import ArgumentError
 
 if TYPE_CHECKING:  # what it takes to predict is loaded when it is asked for
@@ -80,7 +81,7 @@ def _input_of(step: Any, loader: Any) -> ExampleInput:
     from graphc.models.inputs import ExampleInput
 
     spec = step.batch_specs[0]
-    if str(spec.dtype) != "f32":
+    if spec.dtype != float32:
         raise ArgumentError(f"predict: the model takes {spec.type}, expected f32[N, ...]")
     _, *shape = spec.shape
     is_image = len(shape) == 3 and shape[0] in (1, 3)

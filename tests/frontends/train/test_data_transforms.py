@@ -9,6 +9,7 @@ from data_files import random_pixels
 from graphc import data
 from graphc.data import transforms
 from graphc.errors import ArgumentError, DataError, ShapeError
+from graphc.frontends.train.data.random import Generators
 
 IMAGES = random_pixels(0, 40, 3, 8, 8)
 
@@ -111,3 +112,79 @@ def test_image_transforms_refuse_other_arrays() -> None:
         transforms.RandomHorizontalFlip(2)
     with pytest.raises(ArgumentError, match="is no crop"):
         transforms.RandomCrop(4, padding=-1)
+
+
+def test_cutout_fills_one_square_that_may_stick_out() -> None:
+    cut = run(transforms.Cutout(4, fill=7))
+    sizes = set()
+    for image, before in zip(cut, IMAGES, strict=True):
+        changed = (image != before).any(axis=0)
+        rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+        square = (slice(None), slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+        assert (image[square] == 7).all()
+        image[square] = before[square]
+        assert np.array_equal(image, before)
+        sizes.add((len(rows), len(columns)))
+    assert (4, 4) in sizes and len(sizes) > 3
+    assert all(2 <= height <= 4 and 2 <= width <= 4 for height, width in sizes)
+    with pytest.raises(ArgumentError, match="size is 0"):
+        transforms.Cutout(0)
+
+
+def grey_of(images: np.ndarray) -> np.ndarray:
+    return np.tensordot(images, [0.299, 0.587, 0.114], (1, 0))  # type: ignore[arg-type]  # a list is fine
+
+
+def test_colour_jitter_mixes_with_black_mean_grey_and_grey() -> None:
+    """A pair of equal factors draws nothing, so that what comes out is known."""
+    images = IMAGES.astype(np.float32) / 510 + 0.25  # far from the ends, where values are clipped
+    dark = transforms.ColorJitter(brightness=(0.5, 0.5))(images)
+    np.testing.assert_allclose(dark, images * 0.5, rtol=1e-6)
+    flat = transforms.ColorJitter(contrast=(0.0, 0.0))(images)
+    mean = grey_of(images).mean(axis=(1, 2))
+    np.testing.assert_allclose(flat, np.broadcast_to(mean[:, None, None, None], flat.shape), 1e-5)
+    grey = transforms.ColorJitter(saturation=(0.0, 0.0))(images)
+    np.testing.assert_allclose(grey[:, 0], grey_of(images), rtol=1e-5)
+    assert np.array_equal(grey[:, 0], grey[:, 2])
+    assert np.array_equal(transforms.ColorJitter()(images), images)
+
+
+def test_colour_jitter_draws_a_factor_for_each_image_within_the_values() -> None:
+    whole = np.full((200, 1, 2, 2), 100, np.uint8)
+    found = transforms.ColorJitter(brightness=0.4)(whole)
+    assert found.dtype == np.uint8 and found.shape == whole.shape
+    factors = found[:, 0, 0, 0] / 100
+    assert 0.6 <= factors.min() < 0.65 and 1.35 < factors.max() <= 1.4
+    assert (transforms.ColorJitter(brightness=(9, 9))(whole) == 255).all()
+    for wrong in (-1, (2, 1), (-1, 1)):
+        with pytest.raises(ArgumentError, match="ColorJitter: contrast is"):
+            transforms.ColorJitter(contrast=wrong)
+    with pytest.raises(ShapeError, match="1 or 3 channels, given 2"):
+        transforms.ColorJitter()(np.zeros((1, 2, 2, 2)))
+
+
+def test_draws_are_the_same_for_ever() -> None:
+    """Written down, so that no version of NumPy or graphc changes a resumed run."""
+    drawn = Generators(7, 3, np.array([0, 5, 49999]))
+    assert drawn.whole_numbers(9, 9).tolist() == [[3, 6], [6, 5], [2, 3]]
+    assert drawn.uniforms(1)[:, 0].round(12).tolist() == [
+        0.989736766417,
+        0.185749035227,
+        0.545026148402,
+    ]
+
+
+def test_draws_look_uniform_and_independent() -> None:
+    drawn = Generators(0, 0, np.arange(20000)).uniforms(4)
+    assert drawn.min() >= 0 and drawn.max() < 1
+    for column in range(4):
+        counts, _ = np.histogram(drawn[:, column], 20, (0, 1))
+        assert ((counts - 1000) ** 2 / 1000).sum() < 45  # chi squared of 19 degrees, 1 in 1,000
+    pairs = np.corrcoef(np.concatenate([drawn[:-1], drawn[1:]], axis=1).T)
+    assert np.abs(pairs - np.eye(8)).max() < 0.03
+
+
+def test_each_transform_draws_anew() -> None:
+    """Two of a kind in a row do not repeat each other."""
+    twice = run(transforms.Compose([transforms.RandomHorizontalFlip()] * 2))
+    assert 10 <= sum(not np.array_equal(a, b) for a, b in zip(twice, IMAGES, strict=True)) <= 30
