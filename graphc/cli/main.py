@@ -12,6 +12,7 @@ from graphc import __version__
 from graphc.cli.bench import add_options as bench_options
 from graphc.cli.dump import add_options as dump_options
 from graphc.cli.predicting import add_options as predict_options
+from graphc.cli.translating import add_options as translate_options
 from graphc.errors import ArgumentError, GraphcError
 
 
@@ -56,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     bench_options(bench)
     about = "find the compiler step that changes what a training step computes"
     _model_command(commands, "bisect", about, _bisect)
+    about = "translate sentences by a trained seq2seq"
+    _command(commands, "translate", about, translate_options, _translate)
     models = commands.add_parser("models", help="list the ready models")
     models.set_defaults(run=_models)
     devices = commands.add_parser("devices", help="what programs can run on here")
@@ -115,6 +118,12 @@ def _predict(options: argparse.Namespace) -> None:
     from graphc.cli.predicting import predict
 
     predict(options)
+
+
+def _translate(options: argparse.Namespace) -> None:
+    from graphc.cli.translating import translate
+
+    translate(options)
 
 
 def _dump(options: argparse.Namespace) -> None:

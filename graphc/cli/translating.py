@@ -1,0 +1,79 @@
+"""`graphc translate`: sentences by a trained model, a line each."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from graphc.errors import ArgumentError
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "inputs",
+        metavar="FILE | TEXT",
+        nargs="*",
+        help="a file of sentences, a line each, or sentences (default: the standard input)",
+    )
+    command.add_argument(
+        "--from", dest="source", required=True, metavar="RUN", help="a run's folder"
+    )
+    command.add_argument("--beam", type=int, default=5, help="width of the search (default 5)")
+    command.add_argument(
+        "--length-penalty", type=float, default=1.0, metavar="A", help="0 favours short ones"
+    )
+    command.add_argument(
+        "--average", type=int, default=1, metavar="N", help="mean weights of N last checkpoints"
+    )
+    command.add_argument("--batch-size", type=int, default=32)
+    command.add_argument("--threads", type=int)
+
+
+def translate(options: argparse.Namespace) -> None:
+    """Print a translation for every sentence."""
+    from graphc.models.saved import load_run
+    from graphc.models.translating import Translator
+
+    model = load_run(options.source, options.average, expected=("seq2seq",)).model
+    translator = Translator(
+        model, options.beam, options.length_penalty, options.batch_size, threads=options.threads
+    )
+    for sentences in _sentences(options.inputs):
+        for found in translator.translate(sentences):
+            print(found, flush=True)
+
+
+def _sentences(inputs: list[str]) -> Iterator[list[str]]:
+    """Sentences that are translated together: all, but at a terminal line by line."""
+    if inputs:
+        yield _given(inputs)
+    elif sys.stdin.isatty():
+        yield from ([line] for line in _read(sys.stdin))
+    else:
+        yield list(_read(sys.stdin))
+
+
+def _given(inputs: list[str]) -> list[str]:
+    from graphc.frontends.train.data.parallel import read_lines
+
+    files = [Path(text) for text in inputs if _is_file(text)]
+    if not files:
+        return inputs
+    if len(inputs) > 1:
+        raise ArgumentError(f"{files[0]} is a file; expected one file, or sentences alone")
+    return read_lines(files[0])
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # too long for a name
+        return False
+
+
+def _read(stream: Any) -> Iterator[str]:
+    for line in stream:
+        yield line.rstrip("\n")
