@@ -20,6 +20,7 @@ from graphc.loops import (
     Literal,
     Local,
     Loop,
+    Prefetch,
     Reduce,
     Store,
     Variable,
@@ -209,9 +210,11 @@ def tiled_product() -> Sample:
     left = load("a", (add(mul(i, 3), row), k), float32)
     right = load("b", (k, column), float32)
     back = Store("c", (add(mul(i, 3), row), column), load("tile", at, float32))
+    soon = Prefetch("a", (mul(i, 3), index(32)))
     body = (
         Local(tile),
         loop("unroll", "r", 3, loop("vector", "s", 5, zero)),
+        soon,
         loop("serial", "k", 33, Contract("tile", "r", "s", left, right)),
         loop("unroll", "r", 3, loop("vector", "s", 5, back)),
     )

@@ -29,6 +29,7 @@ from graphc.loops import (
     Let,
     Local,
     Loop,
+    Prefetch,
     Statement,
     Store,
     When,
@@ -59,6 +60,10 @@ _ROW, _COLUMN, _TILE, _SUMS = "tile.row", "tile.column", "tile", "sums"
 # Steps of the innermost k, such as few channels, that are written out. Further out, steps share
 # elements of a, which would then take registers.
 _WRITTEN_OUT = 4
+
+# Products of a tile's column that take longer than a line does from memory.
+_WORK_FOR_PREFETCH = 384
+_LINE_BYTES = 64
 
 
 def tile_contraction(kernel: Kernel, target: Target) -> Kernel | None:
@@ -139,6 +144,7 @@ class _Piece:
         sums = self._window_sums(local)
         yield from _cleared(local)
         if self.blocks.chunk is None:
+            yield from self._prefetches()
             yield from self._products()
             yield from self._finish(sums)
             return
@@ -149,6 +155,8 @@ class _Piece:
         resumed = _over(shape, (Store(_TILE, _AT, load(held.buffer, at, local.dtype)),))
         kept = _over(shape, (Store(held.buffer, at, load(_TILE, _AT, local.dtype)),))
         yield When(less(index(0), variable(CHUNK)), (resumed,))
+        if prefetches := tuple(self._prefetches()):
+            yield When(less(index(last - 1), variable(CHUNK)), prefetches)
         yield from self._products()
         yield When(less(variable(CHUNK), index(last)), (kept,))
         yield When(less(index(last - 1), variable(CHUNK)), tuple(self._finish(sums)))
@@ -196,6 +204,24 @@ class _Piece:
 
     # What follows the sums
 
+    def _prefetches(self) -> Iterator[Statement]:
+        """What the statements after the sums read beside them comes near during the products."""
+        if self.nest.window or self.blocks.chunk_depth * self.tile.high < _WORK_FOR_PREFETCH:
+            return
+        place, shape = self._finish_place(), (self.tile.high * self.rows.step, self.tile.wide)
+        for read in self.blocks.read_beside:
+            at = tuple(substitute(i, place) for i in read.index)
+            step = max(1, _LINE_BYTES // read.dtype.itemsize)
+            line = (Prefetch(read.buffer, at),)
+            lines = Loop("unroll", _COLUMN, index(0), index(shape[1]), line, step)
+            yield Loop("unroll", _ROW, index(0), index(shape[0]), (lines,))
+
+    def _finish_place(self) -> dict[str, Expr]:
+        """Each index of the result at an element of the tile."""
+        rows = replace(self.rows, window=())
+        place = rows.place(variable(_ROW), self.tile.row_block)
+        return place | {self.nest.column: add(self.tile.column_block, variable(_COLUMN))}
+
     def _window_sums(self, local: Buffer) -> list[Expr]:
         """The sum at each position of the window, which the tile's rows count through last."""
         size = self.nest.window_size
@@ -208,9 +234,7 @@ class _Piece:
         Written out over the tile where they are few. Long formulas run in a loop, on sums that
         are put down first: written out, they would push the tile out of its registers.
         """
-        rows = replace(self.rows, window=())
-        place = rows.place(variable(_ROW), self.tile.row_block)
-        place[self.nest.column] = add(self.tile.column_block, variable(_COLUMN))
+        place, rows = self._finish_place(), replace(self.rows, window=())
         shape = (self.tile.high * rows.step, self.tile.wide)
         long = self.nest.has_formulas and len(sums) == 1
         if long:

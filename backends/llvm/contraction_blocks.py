@@ -35,7 +35,7 @@ from graphc.target import Target
 
 from .contraction_nest import Nest, extent_of
 from .contraction_tiles import Rows, Tile
-from .elementwise import stride
+from .elementwise import loads, stride, values
 
 CHUNK, ROW_WORK = "k.block", "row.work"
 _PANEL, _COLUMN = "panel", "tile.column"
@@ -151,6 +151,20 @@ class Blocks:
                 if buffer.access == "out" and buffer.dtype == self.nest.dot.dtype:
                     return statement
         return None
+
+    @cached_property
+    def read_beside(self) -> list[Load]:
+        """What the statements after the sums read of tensors that lie as the result does, and
+        outgrow the second cache."""
+        found: dict[tuple[str, tuple[Expr, ...]], Load] = {}
+        for read in (read for value in values(self.nest.rest) for read in loads(value)):
+            large = self.kernel.by_name[read.buffer].nbytes > self.target.l2_bytes
+            if not large or read.guard is not None:
+                continue
+            by_rows = set(self.rows.names) & set().union(*map(free_variables, read.index))
+            if by_rows and stride(read, self.nest.column, self.kernel) == 1:
+                found.setdefault((read.buffer, read.index), read)
+        return list(found.values())
 
     def bounds(self, axis: Axis) -> tuple[Expr, Expr]:
         """An axis within this block of k."""

@@ -12,6 +12,7 @@ from graphc.loops import (
     Let,
     Load,
     Loop,
+    Prefetch,
     Statement,
     Store,
     When,
@@ -103,6 +104,8 @@ def substituted(statement: Statement, values: dict[str, Expr]) -> Statement:
             return When(substitute(condition, values), tuple(substituted(s, values) for s in body))
         case Contract(tile, row, column, a, b):
             return Contract(tile, row, column, substitute(a, values), substitute(b, values))
+        case Prefetch(buffer, at):
+            return Prefetch(buffer, tuple(substitute(i, values) for i in at))
         case _:
             return statement
 

@@ -23,6 +23,7 @@ from graphc.loops import (
     Let,
     Local,
     Loop,
+    Prefetch,
     Statement,
     Store,
     When,
@@ -96,6 +97,8 @@ class Statements:
                 self._when(condition, body)
             case Contract():
                 self._contract(statement)
+            case Prefetch(buffer, index):
+                self._prefetch(self.x.buffers[buffer], index)
 
     # Loops
 
@@ -283,6 +286,13 @@ class Statements:
         return self.function.address(
             self.x.pointers[buffer.name], STORED[buffer.dtype.name], offset
         )
+
+    def _prefetch(self, buffer: Buffer, index: Sequence[Expr]) -> None:
+        """Bring the element's line into the nearest cache, to be written where it is stored to."""
+        self.function.declare("void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        place = self._place(buffer, self.x.address(buffer, index).offset)
+        written = int(buffer.access in ("out", "inout"))
+        self.function.do(f"call void @llvm.prefetch.p0({place}, i32 {written}, i32 3, i32 1)")
 
     def _write_vector(self, buffer: Buffer, offset: Val, value: Val, guard: Val | None) -> None:
         place = self._place(buffer, offset)

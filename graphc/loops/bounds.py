@@ -24,6 +24,7 @@ from graphc.loops.kernel import (
     Let,
     Local,
     Loop,
+    Prefetch,
     Statement,
     Store,
     When,
@@ -141,6 +142,8 @@ def _in_body(body: Sequence[Statement], scope: _Scope) -> Iterator[Access]:
                 yield from _in_body(inner, scope.where(condition))
             case Contract():
                 yield from _in_contract(statement, scope)
+            case Prefetch(buffer, index):
+                yield from _of_index(buffer, index, None, scope, statement)
 
 
 def _in_store(store: Store, scope: _Scope) -> Iterator[Access]:

@@ -7,6 +7,7 @@
               | local buffer                              register, thread scratch or shared
               | when expr: statements
               | contract tile[i, j] += a(i) * b(j)
+              | prefetch buffer[expr, ...]
 
     kind      serial | parallel | vector | unroll | block | thread
 
@@ -14,6 +15,7 @@ A parallel (block, thread) loop's iterations write disjoint elements and read no
 writes, so they run in any order, on any number of threads. A vector loop's iterations are
 independent too. `contract` adds a product to a register tile: its meaning is its two loops,
 tile[i, j] = fma(a(i), b(j), tile[i, j]); the loops around it supply k, in order.
+`prefetch` changes nothing: it says that the element is read soon, so that its line may come nearer.
 
 A kernel's naive form holds only serial and parallel loops, lets, stores and reduces. Tiling
 rewrites it; both forms compute the same bits.
@@ -125,7 +127,15 @@ class Contract:
     b: Expr
 
 
-Statement: TypeAlias = Loop | Let | Store | Local | When | Contract
+@dataclass(frozen=True, slots=True)
+class Prefetch:
+    """The element is read or stored soon. It has no meaning; the buffer is no register tile."""
+
+    buffer: str
+    index: tuple[Expr, ...]
+
+
+Statement: TypeAlias = Loop | Let | Store | Local | When | Contract | Prefetch
 
 
 @dataclass(frozen=True)

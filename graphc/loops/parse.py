@@ -35,6 +35,7 @@ from graphc.loops.kernel import (
     Local,
     Loop,
     LoopKind,
+    Prefetch,
     Space,
     Statement,
     Store,
@@ -119,7 +120,7 @@ class _KernelReader:
         return tuple(statements)
 
     def _statement(self) -> Statement:
-        word = self.words.accept("let", "store", "local", "when", "contract", *_KINDS)
+        word = self.words.accept("let", "store", "local", "when", "contract", "prefetch", *_KINDS)
         match word:
             case "let":
                 return self._let()
@@ -131,6 +132,8 @@ class _KernelReader:
                 return When(self._expression(), self._block())
             case "contract":
                 return self._contract()
+            case "prefetch":
+                return Prefetch(*self._element())
             case None:
                 raise self.words.error("a statement or '}'")
             case kind:
@@ -147,13 +150,17 @@ class _KernelReader:
         return Let(name, value)
 
     def _store(self) -> Store:
-        buffer = _read_name(self.words)
-        self.words.expect("[")
-        index = self.words.listed(self._expression, "]")
+        buffer, index = self._element()
         self.words.expect("=")
         value = self._expression()
         guard = self._expression() if self.words.accept("where") else None
         return Store(buffer, index, value, guard)
+
+    def _element(self) -> tuple[str, tuple[Expr, ...]]:
+        """A buffer and the index of an element."""
+        buffer = _read_name(self.words)
+        self.words.expect("[")
+        return buffer, self.words.listed(self._expression, "]")
 
     def _loop(self, kind: LoopKind) -> Loop:
         variable = _read_name(self.words)

@@ -28,7 +28,17 @@ from graphc.loops.expressions import (
     with_children,
 )
 from graphc.loops.intervals import Interval
-from graphc.loops.kernel import Contract, Kernel, Let, Local, Loop, Statement, Store, When
+from graphc.loops.kernel import (
+    Contract,
+    Kernel,
+    Let,
+    Local,
+    Loop,
+    Prefetch,
+    Statement,
+    Store,
+    When,
+)
 
 Ranges = Mapping[str, Interval]
 
@@ -62,6 +72,8 @@ class _Simplifier:
                 return inner if left is None else (When(left, inner),)
             case Contract(tile, row, column, a, b):
                 return (Contract(tile, row, column, self.expr(a), self.expr(b)),)
+            case Prefetch(buffer, at):
+                return (Prefetch(buffer, tuple(map(self.expr, at))),)
             case Local():
                 return (statement,)
 

@@ -50,6 +50,7 @@ from graphc.loops.kernel import (
     Let,
     Local,
     Loop,
+    Prefetch,
     Statement,
     Store,
     When,
@@ -221,6 +222,8 @@ def format_statement(statement: Statement) -> str:
         case Contract(tile, row, column, a, b):
             product = f"{format_expression(a, PRIMARY_RANK)} * {format_expression(b, PRIMARY_RANK)}"
             return f"contract {_name(tile)}[{_name(row)}, {_name(column)}] += {product}"
+        case Prefetch(buffer, index):
+            return f"prefetch {_name(buffer)}[{_list(index)}]"
 
 
 # Schedules

@@ -65,6 +65,7 @@ from graphc.loops.kernel import (
     Local,
     Loop,
     LoopKind,
+    Prefetch,
     Statement,
     Store,
     When,
@@ -154,6 +155,8 @@ class _Checker:
                 self.body(body)
             case Contract():
                 self._contract(statement)
+            case Prefetch():
+                self._prefetch(statement)
             case _:
                 raise self.scope.fail("fields", f"{statement!r} is not a statement")
 
@@ -179,6 +182,12 @@ class _Checker:
         check_index(buffer, store.index, self.scope)
         check_type(store.value, buffer.dtype, f"what {buffer.name!r} stores", self.scope)
         check_guard(store.guard, self.scope)
+
+    def _prefetch(self, prefetch: Prefetch) -> None:
+        buffer = self.scope.buffer(prefetch.buffer)
+        if buffer.space == "register":
+            raise self.scope.fail("prefetch", f"{buffer.name!r} is in registers, not in memory")
+        check_index(buffer, prefetch.index, self.scope)
 
     def _contract(self, contract: Contract) -> None:
         tile = self._writable(contract.tile)
@@ -239,6 +248,8 @@ def expressions(statement: Statement) -> tuple[Expr, ...]:
             return (condition,)
         case Contract(a=a, b=b):
             return (a, b)
+        case Prefetch(index=index):
+            return index
         case Local():
             return ()
 

@@ -35,6 +35,7 @@ from graphc.loops import (
     Literal,
     Load,
     Loop,
+    Prefetch,
     Repeat,
     Schedule,
     Statement,
@@ -104,6 +105,8 @@ class _Lifting:
                 return Store(buffer, places, self._expr(value), kept)
             case Contract(a=a, b=b):
                 return replace(statement, a=self._expr(a), b=self._expr(b))
+            case Prefetch(buffer, at):
+                return Prefetch(buffer, tuple(map(self._expr, at)))
             case _:
                 return statement
 

@@ -10,9 +10,20 @@ from dataclasses import dataclass
 
 from graphc.loops.affine import affine
 from graphc.loops.expressions import Expr, Literal, Load, Reduce, Variable, children
-from graphc.loops.kernel import Buffer, Contract, Kernel, Let, Local, Loop, Statement, Store, When
+from graphc.loops.kernel import (
+    Buffer,
+    Contract,
+    Kernel,
+    Let,
+    Local,
+    Loop,
+    Prefetch,
+    Statement,
+    Store,
+    When,
+)
 
-Plain = Let | Store | Contract | Local
+Plain = Let | Store | Contract | Local | Prefetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +116,7 @@ def expressions(placed: Placed) -> tuple[Expr, ...]:
             return (*index, value) if guard is None else (*index, value, guard)
         case Contract(a=a, b=b):
             return (a, b)
-        case Local():
+        case Local() | Prefetch():
             return ()
 
 

@@ -148,6 +148,10 @@ KERNELS: dict[str, tuple[Kernel, str]] = {
     "access: inout": (
         parsed("serial i in 0..7 { store u[i] = u[i + 1] }"), "inout buffer 'u' is read at an"
     ),
+    "prefetch: register": (
+        parsed("local t: register f32[4] prefetch t[n[0]]"), "'t' is in registers"
+    ),
+    "indices: prefetch": (parsed("prefetch x[0, 0]"), "has 1 dimensions and 2 indices"),
     "contract: formal": (built(Contract("y", "r", "c", X0, X0)), "'y' is not a local of two"),
     "contract: rank": (
         parsed("local t: register f32[4] contract t[r, c] += x[r] * x[c]"), "not a local of two"

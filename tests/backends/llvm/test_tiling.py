@@ -21,13 +21,29 @@ RUNNABLE = [
 ]
 # Caches so small that sums are cut along k and panels are copied.
 SMALL = [replace(t, name=f"{t.name}-small", l1_bytes=2048, l2_bytes=8192) for t in RUNNABLE]
-TARGETS = [*RUNNABLE, *SMALL]
+# Caches that some results outgrow, but not what a tile reads.
+MIDDLING = [replace(t, name=f"{t.name}-middling", l2_bytes=24000) for t in RUNNABLE[-1:]]
+TARGETS = [*RUNNABLE, *SMALL, *MIDDLING]
 
 PRODUCT = """
 kernel @product(in b0: f32[{m},{k}], in b1: f32[{k},{n}], in b2: f32[{n}], out b3: f32[{m},{n}]) {{
   parallel i0 in 0..{m} {{
     parallel i1 in 0..{n} {{
       let v1 = b2[i1] * f32(0.5)
+      let v2 = reduce dot [k1 < {k}] lanes=1 (b0[i0, k1], b1[k1, i1])
+      store b3[i0, i1] = v2 + v1
+    }}
+  }}
+}}
+"""
+
+BESIDE = """
+kernel @beside(
+    in b0: f32[{m},{k}], in b1: f32[{k},{n}], in b2: f32[{m},{n}], out b3: f32[{m},{n}]
+) {{
+  parallel i0 in 0..{m} {{
+    parallel i1 in 0..{n} {{
+      let v1 = b2[i0, i1] * f32(0.5)
       let v2 = reduce dot [k1 < {k}] lanes=1 (b0[i0, k1], b1[k1, i1])
       store b3[i0, i1] = v2 + v1
     }}
@@ -150,6 +166,10 @@ CASES = {
         for n, o, p in ((2, 16, 4), (1, 37, 9))
         for padded in (False, True)
     },
+    **{
+        f"beside {m}x{n}x{k}": BESIDE.format(m=m, n=n, k=k)
+        for m, n, k in ((40, 70, 90), (64, 97, 300), (600, 17, 80))
+    },
     "formula after a product": PRODUCT.format(m=13, n=70, k=9).replace("v2 + v1", "exp(v2) + v1"),
     **{f"scatter {n}": SCATTER.format(n=n) for n in (8, 64, 150)},
     **{
@@ -210,6 +230,15 @@ def test_long_sums_are_cut_along_k_and_panels_copied():
     assert "serial k.block" in tiled
     assert "local panel: scratch" in tiled
     assert "k.block" not in str(tile(parse_kernel(text), target.X86_64_V4))
+
+
+def test_what_is_read_beside_long_sums_is_fetched_before_them():
+    small = replace(target.X86_64_V4, l2_bytes=24000)
+    text = BESIDE.format(m=400, n=16, k=90)
+    tiled = str(tile(parse_kernel(text), small))
+    assert "prefetch b2" in tiled
+    assert tiled.index("prefetch b2") < tiled.index("contract")
+    assert "prefetch" not in str(tile(parse_kernel(text), target.X86_64_V4))
 
 
 STREAMED = """
