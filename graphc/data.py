@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graphc.frontends.train.data import transforms as transforms
+    from graphc.frontends.train.data.audio import LogMel as LogMel
+    from graphc.frontends.train.data.audio import normalised as normalised
     from graphc.frontends.train.data.buckets import BucketLoader as BucketLoader
     from graphc.frontends.train.data.buckets import SequenceDataset as SequenceDataset
     from graphc.frontends.train.data.buckets import sequences as sequences
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
     from graphc.frontends.train.data.parallel import multi30k as multi30k
     from graphc.frontends.train.data.parallel import parallel as parallel
     from graphc.frontends.train.data.parallel import translations as translations
+    from graphc.frontends.train.data.spec_augment import SpecAugment as SpecAugment
+    from graphc.frontends.train.data.spoken import SpokenDigits as SpokenDigits
+    from graphc.frontends.train.data.spoken import connected_digits as connected_digits
+    from graphc.frontends.train.data.spoken import fsdd as fsdd
     from graphc.frontends.train.data.tables import csv as csv
     from graphc.frontends.train.data.tables import digits as digits
     from graphc.frontends.train.data.text import TextDataset as TextDataset
@@ -41,6 +47,7 @@ if TYPE_CHECKING:
     from graphc.frontends.train.data.tokenizers import load_tokenizer as load_tokenizer
     from graphc.frontends.train.data.tokenizers import save_tokenizer as save_tokenizer
     from graphc.frontends.train.data.tokenizers import tokenizer_from_json as tokenizer_from_json
+    from graphc.frontends.train.data.wav import read_wav as read_wav
     from graphc.frontends.train.data.words import WordTokenizer as WordTokenizer
 
 _HOME = "graphc.frontends.train.data"
@@ -53,22 +60,29 @@ _MODULE_OF = {
     "ImageDataset": "dataset",
     "LazyImageDataset": "images",
     "Loader": "loader",
+    "LogMel": "audio",
     "SequenceDataset": "buckets",
+    "SpecAugment": "spec_augment",
+    "SpokenDigits": "spoken",
     "TextDataset": "text",
     "Tokenizer": "tokenizers",
     "WordTokenizer": "words",
     "arrays": "dataset",
     "cifar10": "cifar",
+    "connected_digits": "spoken",
     "csv": "tables",
     "digits": "tables",
+    "fsdd": "spoken",
     "holds_cifar10": "cifar",
     "idx": "idx",
     "image_folders": "image_folders",
     "images": "images",
     "load_tokenizer": "tokenizers",
     "multi30k": "parallel",
+    "normalised": "audio",
     "parallel": "parallel",
     "read_idx": "idx",
+    "read_wav": "wav",
     "save_tokenizer": "tokenizers",
     "sequences": "buckets",
     "text": "text",

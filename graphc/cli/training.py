@@ -8,16 +8,17 @@ from typing import Any
 
 from graphc.errors import GraphcError
 from graphc.frontends.tracing import trace
-from graphc.frontends.train.metrics import accuracy
-from graphc.frontends.train.protocol import ModelFunction
+from graphc.frontends.train.metrics import Metric, accuracy
 from graphc.frontends.train.trainer import Trainer
 
 
 def train(options: argparse.Namespace, step: Any, training: Any, test: Any, epochs: int) -> None:
     """Train, save and report."""
     out = _folder(options)
-    memory = step.program.memory
-    print(f"memory  peak {memory.peak_bytes} bytes, arena {memory.arena_bytes} bytes")
+    for program in step.programs:
+        memory = program.memory
+        name = f"  {program.graph.name}" if len(step.programs) > 1 else ""
+        print(f"memory  peak {memory.peak_bytes} bytes, arena {memory.arena_bytes} bytes{name}")
     trainer = Trainer(step, out, _metrics(step, test))
     history = trainer.fit(training, epochs, validation=test, resume=options.resume)
     print(f"saved   {out}")
@@ -28,13 +29,18 @@ def _final(history: Any, trainer: Any, test: Any) -> str:
     if test is None:
         return f"train loss {history[-1]['loss']:.4f}" if history else "train loss nan"
     result = trainer.evaluate(test)
-    name = "accuracy" if "accuracy" in result else "loss"
-    return f"test {name} {result[name]:.4f}"
+    name = next(iter(trainer.metrics), "loss")
+    return f"test {name.replace('_', ' ')} {result[name]:.4f}"
 
 
-def _metrics(step: Any, test: Any) -> tuple[ModelFunction, ...]:
-    """Accuracy where the model gives scores [N, C] for batches of (x, classes [N])."""
-    return (accuracy,) if test is not None and classifies(step) else ()
+def _metrics(step: Any, test: Any) -> tuple[Metric, ...]:
+    """The model's own `metrics` where it has any; accuracy where it gives scores [N, C] for batches
+    of (x, classes [N]).
+    """
+    if test is None:
+        return ()
+    own = tuple(getattr(step.model, "metrics", ()))
+    return own or ((accuracy,) if classifies(step) else ())
 
 
 def classifies(step: Any) -> bool:

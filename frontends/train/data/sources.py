@@ -122,7 +122,7 @@ def open_source(path: Path) -> Source:
         is_zip = zipfile.is_zipfile(path)
     if is_zip:
         return ZipSource(path)
-    raise DataError(f"{path}: is neither a folder of class folders nor a whole zip file of them")
+    raise DataError(f"{path}: is neither a folder nor a whole zip file")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from graphc.frontends.train.data.random import Generators
 class Transform:
     """A transform of whole batches; it may also be called by hand, on images alone.
 
-    >>> Normalize([0.5], [0.25])(np.full((1, 2, 2), 1.0)).tolist()
+    >>> from graphc.data import transforms
+    >>> transforms.Normalize([0.5], [0.25])(np.full((1, 2, 2), 1.0)).tolist()
     [[[2.0, 2.0], [2.0, 2.0]]]
     """
 

@@ -82,7 +82,7 @@ def test_folders_that_are_no_class_folders(tmp_path: Path) -> None:
     write_folder(tmp_path, {"a/1.png": IMAGE, "2.png": IMAGE})
     refuse(lambda: data.images(tmp_path), "2.png: lies in no class folder")
     text = write_folder(tmp_path, {"text": b"words"}) / "text"
-    refuse(lambda: data.images(text), "neither a folder of class folders nor a whole zip")
+    refuse(lambda: data.images(text), "neither a folder nor a whole zip")
 
 
 def test_zip_cut_anywhere_and_flipped_anywhere(tmp_path: Path) -> None:
