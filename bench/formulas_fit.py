@@ -94,6 +94,7 @@ log2_odd = square_root_argument(lambda s: 2 * mp.atanh(s) / s / mp.log(2))
 log_odd_tail = square_root_argument(lambda s: (2 * mp.atanh(s) - 2 * s - 2 * s**3 / 3) / s**5)
 tanh_rest = square_root_argument(lambda t: (mp.tanh(t) - t) / t**3)
 erf_rest = square_root_argument(lambda t: mp.erf(t) / t - 1)
+erfc_root = lambda t: mp.erfc(t) ** (mp.mpf(1) / 8)  # noqa: E731
 log_erfc_rest = lambda t: -mp.log(mp.erfc(t)) / t - 1  # noqa: E731
 sin_rest = square_root_argument(lambda r: (mp.sin(r) - r) / r**3)
 cos_rest = square_root_argument(lambda r: (mp.cos(r) - 1 + r**2 / 2) / r**4)
@@ -108,9 +109,9 @@ ROWS = [
     Fit("EXP2", lambda r: mp.mpf(2) ** r, -0.5001, 0.5001, lambda r: 1, 8, "f64"),
     Fit("TANH", tanh_rest, 0, 0.3907, lambda z: z, 5, "f32"),
     Fit("TANH", tanh_rest, 0, 0.3907, lambda z: z, 12, "f64"),
-    Fit("ERF", erf_rest, 0, 0.8499, lambda z: 1, 6, "f32"),
+    Fit("ERF", erf_rest, 0, 1.4103, lambda z: 1, 8, "f32"),
     Fit("ERF", erf_rest, 0, 1.0001, lambda z: 1, 12, "f64"),
-    Fit("LOG_ERFC", log_erfc_rest, 0.92, 4.0, lambda t: t * mp.erfc(t), 7, "f32"),
+    Fit("ERFC_ROOT", erfc_root, 1.1875, 4.0, lambda t: 8 * mp.erfc(t) / erfc_root(t), 7, "f32"),
     Fit("LOG_ERFC", log_erfc_rest, 1.0, 5.95, lambda t: t * mp.erfc(t), 18, "f64"),
     Fit("SIN", sin_rest, 0, QUARTER_PI**2, lambda z: z, 4, "f32"),
     Fit("SIN", sin_rest, 0, QUARTER_PI**2, lambda z: z, 6, "f64"),

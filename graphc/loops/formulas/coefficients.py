@@ -7,8 +7,9 @@ LOG2      log2((1 + s) / (1 - s)) / s                 in z, to single precision
 LOG_TAIL  (2 atanh(s) - 2 s - 2/3 s^3) / s^5          in z, for logarithms in two doubles
 EXP2      2^r                                         |r| <= 1/2, to single precision
 TANH      (tanh(t) - t) / t^3                         in z = t^2, t <= 0.625
-ERF       erf(t) / t - 1                              in z, t <= 0.92 (float32), 1 (float64)
-LOG_ERFC  -log(erfc(t)) / t - 1                       above that, up to where erf(t) rounds to 1
+ERF       erf(t) / t - 1                              in z, t <= 1.19 (float32), 1 (float64)
+ERFC_ROOT erfc(t)^(1/8)                               above that, up to where erf(t) rounds to 1
+LOG_ERFC  -log(erfc(t)) / t - 1                       the same in float64
 SIN, COS  (sin(r) - r) / r^3, (cos(r) - 1 + r^2/2) / r^4    in z = r^2, |r| <= pi/4
 """
 
@@ -100,13 +101,15 @@ TANH_F64 = (  # error below 2**-61.3
     -3.0214223333909233e-05,
     6.053723383222583e-06,
 )
-ERF_F32 = (  # error below 2**-25.9
-    0.12837915,
-    -0.37612504,
-    0.11281909,
-    -0.026769623,
-    0.0049971696,
-    -0.0006009432,
+ERF_F32 = (  # error below 2**-29.9
+    0.12837917,
+    -0.37612635,
+    0.11283736,
+    -0.02686293,
+    0.005214555,
+    -0.0008397887,
+    0.00010697216,
+    -8.191233e-06,
 )
 ERF_F64 = (  # error below 2**-55.9
     0.12837916709551256,
@@ -122,14 +125,14 @@ ERF_F64 = (  # error below 2**-55.9
     1.37124824213722e-08,
     -7.782788092536631e-10,
 )
-LOG_ERFC_F32 = (  # error below 2**-30.2
-    0.1286594,
-    0.6351051,
-    0.10631665,
-    -0.02383365,
-    0.0036776732,
-    -0.00033179997,
-    1.2163259e-05,
+ERFC_ROOT_F32 = (  # error below 2**-27.6
+    1.0013641,
+    -0.14697924,
+    -0.058578998,
+    -0.013586336,
+    0.013874829,
+    -0.002682512,
+    0.00016932501,
 )
 LOG_ERFC_F64 = (  # error below 2**-57.9
     0.12837910912601405,

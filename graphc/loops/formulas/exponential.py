@@ -40,6 +40,7 @@ class Constants:
     saturation        above it tanh(t / 2) rounds to 1
     tanh_split        up to it tanh is a polynomial
     erf_split, erf_high   up to which erf is a polynomial; from which on it rounds to 1
+    erfc_root, log_erfc   one of them: how 1 - erf is computed in between
     """
 
     ln2: tuple[float, float]
@@ -53,6 +54,7 @@ class Constants:
     exp: tuple[float, ...]
     tanh: tuple[float, ...]
     erf: tuple[float, ...]
+    erfc_root: tuple[float, ...]
     log_erfc: tuple[float, ...]
 
 
@@ -64,12 +66,13 @@ CONSTANTS = {
         expm1_low=-20.0,
         saturation=40.0,
         tanh_split=0.625,
-        erf_split=0.921875,
+        erf_split=1.1875,
         erf_high=4.0,
         exp=table.EXP_F32,
         tanh=table.TANH_F32,
         erf=table.ERF_F32,
-        log_erfc=table.LOG_ERFC_F32,
+        erfc_root=table.ERFC_ROOT_F32,
+        log_erfc=(),
     ),
     float64: Constants(
         ln2=(0.6931471803691238, 1.9082149292705877e-10),
@@ -83,6 +86,7 @@ CONSTANTS = {
         exp=table.EXP_F64,
         tanh=table.TANH_F64,
         erf=table.ERF_F64,
+        erfc_root=(),
         log_erfc=table.LOG_ERFC_F64,
     ),
 }
@@ -164,9 +168,23 @@ def tanh(x: Value) -> Value:
 
 
 def erf(x: Value) -> Value:
-    """1 - exp(-t - t LOG_ERFC(t)) with t = |x|; for small t an odd polynomial."""
+    """1 - erfc(t) with t = |x|; for small t an odd polynomial."""
     constants, t = CONSTANTS[x.dtype], abs(x)
     small = fma(polynomial(t * t, constants.erf), t, t)
     near = select(t > constants.erf_high, constants.erf_high, t)
-    e = exp_normal(-fma(polynomial(near, constants.log_erfc), near, near))
-    return copysign(select(t > constants.erf_split, 1.0 - e, small), x)
+    return copysign(select(t > constants.erf_split, 1.0 - _erfc(near), small), x)
+
+
+def _erfc(t: Value) -> Value:
+    """For t between `erf_split` and `erf_high`, as exactly as 1 - erfc(t) needs it.
+
+    The eighth root is so smooth that its polynomial is short; the exponential of one is for
+    float64, where the root would need a long one.
+    """
+    constants = CONSTANTS[t.dtype]
+    if not constants.erfc_root:
+        return exp_normal(-fma(polynomial(t, constants.log_erfc), t, t))
+    result = polynomial(t, constants.erfc_root)
+    for _ in range(3):
+        result = result * result
+    return result
