@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import re
 import tarfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def holds_cifar10(path: str | Path) -> bool:
     try:
         names = class_folders(open_source(places[0])).class_names
     except DataError:
-        return True
+        return not zipfile.is_zipfile(found)
     return set(names) == set(CLASS_NAMES) and places != (found,)
 
 

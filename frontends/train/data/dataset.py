@@ -125,9 +125,7 @@ class ArrayDataset:
         >>> [part.tolist() for part in whole.of_classes(["cat", "ant"]).arrays]
         [[2, 5, 0, 3], [0, 0, 1, 1]]
         """
-        places = [
-            self._drawn_of(name, each, seed, number) for number, name in enumerate(names)
-        ]
+        places = [self._drawn_of(name, each, seed, number) for number, name in enumerate(names)]
         sizes = [len(place) for place in places]
         labels = np.repeat(np.arange(len(names), dtype=self.labels.dtype), sizes)
         return self.subset(np.concatenate(places)).with_labels(labels, names)

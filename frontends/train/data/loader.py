@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import ArgumentError, StateError
 from graphc.frontends.train.data.dataset import Arrays, Dataset, Indexes, gather
+from graphc.frontends.train.data.prefetch import made_ahead
 from graphc.frontends.train.data.random import Generators, shuffled
 from graphc.frontends.train.data.transform import Transform, as_transform
 
@@ -26,6 +28,11 @@ class Loader:
     `drop_last` leaves out a last batch that is smaller than `batch_size`; None does so where the
     loader shuffles, since every example then comes in some other epoch.
 
+    With `prefetch` that many batches are made ahead on a thread of their own while the caller works
+    with the ones before, which pays where images are decoded or much is done to them. The data set
+    and the transform are then called from that thread, one call at a time; the batches stay the
+    same to the bit.
+
     >>> from graphc.frontends.train.data.dataset import arrays
     >>> loader = Loader(arrays(np.arange(5)), batch_size=2, shuffle=False)
     >>> [batch[0].tolist() for batch in loader]
@@ -40,6 +47,7 @@ class Loader:
         seed: int = 0,
         transform: Transform | Callable[..., Any] | None = None,
         drop_last: bool | None = None,
+        prefetch: int = 0,
     ) -> None:
         self.dataset = dataset
         self.batch_size = _whole("batch_size", batch_size, least=1)
@@ -47,6 +55,7 @@ class Loader:
         self.seed = _whole("seed", seed, least=0)
         self.transform = None if transform is None else as_transform(transform)
         self.drop_last = shuffle if drop_last is None else drop_last
+        self.prefetch = _whole("prefetch", prefetch, least=0)
         self.epoch = 0
         self.position = 0
         self._is_begun = False
@@ -67,8 +76,7 @@ class Loader:
 
     def _batches(self, epoch: int, start: int) -> Iterator[Arrays]:
         groups = itertools.islice(self._groups(epoch), start, len(self))
-        for position, indexes in enumerate(groups, start):
-            batch = self._batch(epoch, indexes)
+        for position, (_, batch) in enumerate(self._made(epoch, groups), start):
             if self.epoch == epoch:  # else a later iteration of this loader counts
                 self.position = position + 1
             yield batch
@@ -89,8 +97,7 @@ class Loader:
 
     def indexed(self) -> Iterator[tuple[Indexes, Arrays]]:
         """`in_order`, each batch with the numbers of its examples."""
-        for indexes in self._grouped(np.arange(len(self.dataset))):
-            yield indexes, self._batch(self.epoch, indexes)
+        return self._made(self.epoch, self._grouped(np.arange(len(self.dataset))))
 
     def state_dict(self) -> dict[str, int]:
         """Where the loader stands, and what its order depends on; whole numbers only."""
@@ -142,6 +149,14 @@ class Loader:
         """Examples in a given order, batch by batch."""
         for start in range(0, len(order), self.batch_size):
             yield order[start : start + self.batch_size]
+
+    def _made(self, epoch: int, groups: Iterable[Indexes]) -> Iterator[tuple[Indexes, Arrays]]:
+        """(indexes, batch) of each group of examples, up to `prefetch` of them made ahead."""
+
+        def make(indexes: Indexes) -> tuple[Indexes, Arrays]:
+            return indexes, self._batch(epoch, indexes)
+
+        return made_ahead((partial(make, indexes) for indexes in groups), self.prefetch)
 
     def _batch(self, epoch: int, indexes: Indexes) -> Arrays:
         arrays = gather(self.dataset, indexes)

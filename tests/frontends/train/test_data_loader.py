@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -172,3 +173,50 @@ def test_the_door_is_lazy_and_complete() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="no 'pickle'; it has ArrayDataset"):
         data.pickle  # noqa: B018  # the error is the test
+
+
+def test_batches_made_ahead_are_the_same() -> None:
+    """Also in the middle of an epoch."""
+    plain = [numbers(loader) for loader in [count(47, seed=1)] for _ in range(2)]
+    for prefetch in (1, 3, 50):
+        loader = count(47, seed=1, prefetch=prefetch)
+        assert [numbers(loader) for _ in range(2)] == plain
+        assert np.array_equal(next(loader.in_order())[0], np.arange(4))
+    loader = count(47, seed=1, prefetch=2)
+    batches = iter(loader)
+    first = [next(batches)[0].tolist() for _ in range(5)]
+    saved = loader.state_dict()
+    assert saved["position"] == 5 and first == plain[0][:5]
+    batches.close()  # type: ignore[attr-defined]  # a generator
+    again = count(47, seed=1, prefetch=2)
+    again.load_state_dict(saved)
+    assert numbers(again) == plain[0][5:]
+
+
+def test_examples_are_made_ahead_on_one_other_thread() -> None:
+    made: list[tuple[int, int]] = []
+
+    def note(number: np.ndarray) -> np.ndarray:
+        made.append((int(number), threading.get_ident()))
+        return number
+
+    loader = count(32, 4, shuffle=False, transform=note, prefetch=2)
+    batches = iter(loader)
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]  # a generator; waits for what is being made
+    assert 4 <= len(made) <= 12
+    assert len({thread for _, thread in made} | {threading.get_ident()}) == 2
+
+
+def test_an_error_ahead_comes_where_its_batch_is_due() -> None:
+    def fail(number: np.ndarray) -> np.ndarray:
+        if number == 9:
+            raise DataError("example 9 is bad")
+        return number
+
+    batches = iter(count(16, 4, shuffle=False, transform=fail, prefetch=3))
+    assert [next(batches)[0].tolist() for _ in range(2)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    with pytest.raises(DataError, match="example 9 is bad"):
+        next(batches)
+    with pytest.raises(ArgumentError, match="prefetch is -1"):
+        count(8, prefetch=-1)
