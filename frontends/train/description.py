@@ -1,7 +1,8 @@
 """What a run trains, as JSON beside its checkpoints, so that the folder alone is enough to use it.
 
 A model that has `run_description()`, a dict of JSON values, is described: `Trainer.fit` writes it
-to `model.json`. Ready models put their name under "model"; `graphc.models.saved` restores them.
+to `model.json`, with the adapters that are on the model. Ready models put their name under "model";
+`graphc.models.saved` restores them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from graphc.errors import CheckpointError
+from graphc.frontends.nn.adapters.state import adapter_config
 from graphc.frontends.train.durable import make_folder, replace_file
 
 FILE = "model.json"
@@ -23,7 +25,9 @@ def write_description(folder: Path, model: Any) -> None:
         return
     target = folder / FILE
     try:
-        text = json.dumps(describe(), sort_keys=True)
+        adapters = adapter_config(model)
+        description = {**describe(), **({"adapters": adapters} if adapters else {})}
+        text = json.dumps(description, sort_keys=True)
         make_folder(folder)
         replace_file(target, [text.encode(), b"\n"])
     except (TypeError, ValueError) as error:

@@ -161,7 +161,7 @@ class TrainStep:
 
     def evaluation(self, function: LossFunction, *specs: Spec) -> CompiledFunction:
         """`function(model, *arrays)` compiled in evaluation mode, on the model's own state."""
-        training = self.model.training
+        modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
         try:
             program: CompiledFunction = compile(
@@ -177,7 +177,8 @@ class TrainStep:
             )
             return program
         finally:
-            self.model.train(training)
+            for module, training in modes:  # a frozen trunk may be in evaluation mode for good
+                module.training = training
 
     def _public(self, name: str) -> str:
         own = name in ("step", "key") or name.startswith("optimizer.")

@@ -18,9 +18,15 @@ Loaded = tuple[Any, Any, Any, int]
 
 
 def load_model(
-    name: str, data: str | None, batch_size: int | None, epochs: int | None = None
+    name: str,
+    data: str | None,
+    batch_size: int | None,
+    epochs: int | None = None,
+    like: Any = None,
 ) -> Loaded:
     """(step, training loader or None, test loader or None, epochs).
+
+    `like` is the description of a run whose sizes and vocabulary a ready model takes over.
 
     Raises ArgumentError for a name that is neither a ready model nor a function in a file, and for
     a function that gives something else.
@@ -28,7 +34,7 @@ def load_model(
     path, colon, function = name.rpartition(":")
     if not colon or not path.endswith(".py"):
         model = find(name)
-        made = model.make(data, batch_size, epochs)
+        made = model.make(data, batch_size, epochs, like)
         return (*made, model.epochs if epochs is None else epochs)
     made = _call(_function(Path(path), function), data, batch_size, epochs)
     parts = made if isinstance(made, tuple) else (made,)

@@ -1,4 +1,4 @@
-"""The command line: graphc train | predict | dump | memory | bench | bisect | models | ..."""
+"""The command line: graphc train | finetune | predict | dump | memory | bench | models | ..."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 from graphc import __version__
 from graphc.cli.bench import add_options as bench_options
 from graphc.cli.dump import add_options as dump_options
+from graphc.cli.finetuning_options import add_options as finetune_options
+from graphc.cli.generating import add_options as generate_options
 from graphc.cli.predicting import add_options as predict_options
 from graphc.cli.translating import add_options as translate_options
 from graphc.errors import ArgumentError, GraphcError
@@ -45,6 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--epochs", type=int)
     train.add_argument("--out", help="folder of the run (default runs/MODEL-N)")
     train.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    about = "train a model on from a checkpoint: some layers, adapters, or all of it"
+    finetune_options(_model_command(commands, "finetune", about, _finetune))
     _command(
         commands, "predict", "what a trained model says about files", predict_options, _predict
     )
@@ -57,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     bench_options(bench)
     about = "find the compiler step that changes what a training step computes"
     _model_command(commands, "bisect", about, _bisect)
+    about = "go on with a text by a trained language model"
+    _command(commands, "generate", about, generate_options, _generate)
     about = "translate sentences by a trained seq2seq"
     _command(commands, "translate", about, translate_options, _translate)
     models = commands.add_parser("models", help="list the ready models")
@@ -87,8 +93,11 @@ def _model_command(commands: Any, name: str, about: str, run: Any) -> argparse.A
     return command
 
 
-def _load(options: argparse.Namespace) -> tuple[Any, Any, Any, int]:
-    """(step, training loader, test loader, epochs) of the model that is named."""
+def _load(options: argparse.Namespace, like: Any = None) -> tuple[Any, Any, Any, int]:
+    """(step, training loader, test loader, epochs) of the model that is named.
+
+    A ready model takes sizes and vocabulary of a run from `like`, the run's description.
+    """
     from graphc.cli.loading import load_model
 
     step, train, test, epochs = load_model(
@@ -96,6 +105,7 @@ def _load(options: argparse.Namespace) -> tuple[Any, Any, Any, int]:
         getattr(options, "data", None),
         options.batch_size,
         getattr(options, "epochs", None),
+        like,
     )
     step.backend, step.threads = options.backend, options.threads
     if options.seed is not None:
@@ -124,6 +134,21 @@ def _translate(options: argparse.Namespace) -> None:
     from graphc.cli.translating import translate
 
     translate(options)
+
+
+def _finetune(options: argparse.Namespace) -> None:
+    from graphc.cli.finetuning import described, finetune
+
+    step, training, test, epochs = _load(options, described(options.source))
+    if training is None:
+        raise ArgumentError(f"{options.model} gives no data to train on")
+    finetune(options, step, training, test, epochs)
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from graphc.cli.generating import generate
+
+    generate(options)
 
 
 def _dump(options: argparse.Namespace) -> None:

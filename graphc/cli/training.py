@@ -12,8 +12,8 @@ from graphc.frontends.train.metrics import Metric, accuracy
 from graphc.frontends.train.trainer import Trainer
 
 
-def train(options: argparse.Namespace, step: Any, training: Any, test: Any, epochs: int) -> None:
-    """Train, save and report."""
+def train(options: argparse.Namespace, step: Any, training: Any, test: Any, epochs: int) -> Path:
+    """Train, save and report; the folder of the run."""
     out = _folder(options)
     for program in step.programs:
         memory = program.memory
@@ -23,6 +23,7 @@ def train(options: argparse.Namespace, step: Any, training: Any, test: Any, epoc
     history = trainer.fit(training, epochs, validation=test, resume=options.resume)
     print(f"saved   {out}")
     print(_final(history, trainer, test))
+    return out
 
 
 def _final(history: Any, trainer: Any, test: Any) -> str:

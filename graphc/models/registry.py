@@ -16,7 +16,8 @@ class ReadyModel:
     """A model that trains from the command line.
 
     home      the module that defines `make(data, batch_size) -> (step, training, test loaders)`,
-              and takes `epochs` too where the learning rate depends on them
+              and takes `epochs` too where the learning rate depends on them, and `like`, a
+              `run_description`, where data and sizes may follow another run's
     epochs    how many it trains for if nothing else is said
     """
 
@@ -29,10 +30,11 @@ class ReadyModel:
         data: str | None = None,
         batch_size: int | None = None,
         epochs: int | None = None,
+        like: Mapping[str, Any] | None = None,
     ) -> tuple[Any, Any, Any]:
         """(TrainStep, training loader, test loader); None leaves an option as the model has it."""
         build: Callable[..., tuple[Any, Any, Any]] = import_module(self.home).make
-        given = {"data": data, "batch_size": batch_size, "epochs": epochs}
+        given = {"data": data, "batch_size": batch_size, "epochs": epochs, "like": like}
         known = signature(build).parameters
         return build(**{k: v for k, v in given.items() if v is not None and k in known})
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, CheckpointError, GraphcError
+from graphc.frontends.nn.adapters.state import attach_adapters
 from graphc.frontends.train.checkpoint import load
 from graphc.frontends.train.checkpoints import Checkpoints
 from graphc.frontends.train.description import read_description
@@ -49,6 +50,7 @@ def load_run(path: str | Path, average: int = 1, expected: Sequence[str] = ()) -
         raise CheckpointError(f"{folder}: is a run of {name!r}, expected {' or '.join(expected)}")
     step, arrays = weights_of(path, average)
     model = _restored(folder, name, description)
+    attach_adapters(model, description.get("adapters") or ())
     load_weights(model, arrays, str(folder))
     return SavedRun(model.eval(), description, step)
 
