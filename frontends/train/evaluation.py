@@ -17,11 +17,13 @@ import numpy as np
 
 from graphc.errors import DataError, ShapeError
 from graphc.frontends.tracing.trees import Tree, build, flatten
+from graphc.frontends.train.data.dataset import BatchDataset
 from graphc.frontends.train.data.loader import Loader
 from graphc.frontends.train.metrics import Decoded, Metric
 from graphc.frontends.train.protocol import Array, Arrays, ModelFunction, TrainStep
 
 Batches = Iterable[Any]
+_EXAMPLES_AT_ONCE = 256  # read from a data set that has no loader
 Specs = tuple[Any, ...]
 
 
@@ -201,9 +203,32 @@ def forward(model: Any, *inputs: Any) -> Any:
 
 
 def in_order(batches: Batches) -> Iterator[Arrays]:
-    """The batches as tuples of arrays; a `Loader`'s in the data set's order, none left out."""
-    source = batches.in_order() if isinstance(batches, Loader) else batches
-    return (as_arrays(batch) for batch in source)
+    """The batches as tuples of arrays; those of a `Loader`, or of a data set itself, in the data
+    set's order, none left out; an array alone is one batch.
+    """
+    return (_batch(batch) for batch in _source(batches))
+
+
+def _source(batches: Batches) -> Iterable[Any]:
+    if isinstance(batches, Loader):
+        return batches.in_order()
+    if isinstance(batches, np.ndarray):
+        return (batches,)
+    if isinstance(batches, BatchDataset):
+        return Loader(batches, _EXAMPLES_AT_ONCE, shuffle=False).in_order()
+    return batches
+
+
+def _batch(value: Any) -> Arrays:
+    """Raises DataError where a part of a batch is a number, not one for each example."""
+    arrays = as_arrays(value)
+    for position, part in enumerate(arrays):
+        if part.ndim == 0:
+            raise DataError(
+                f"part {position} of a batch is a number alone, expected an array "
+                "with an entry for each example (to read a data set, give its Loader)"
+            )
+    return arrays
 
 
 def numbered(batches: Batches) -> Iterator[Arrays]:

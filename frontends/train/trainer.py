@@ -110,7 +110,8 @@ class Trainer:
     def predict(self, loader: Batches, inputs: int = 1) -> Any:
         """``model(x)`` for every example, in the data set's order, x the first array of a batch.
 
-        A model with several inputs takes the first `inputs` arrays. The result has the structure of
+        `loader` may also be a data set, an array x[N, ...], or any batches. A model with several
+        inputs takes the first `inputs` arrays. The result has the structure of
         the model's: an array, or a tuple, list or dict of arrays; of a step with buckets it is a
         list of such, one for each example.
         """

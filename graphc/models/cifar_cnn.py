@@ -10,7 +10,7 @@ from graphc import data as datasets
 from graphc import nn, optim
 from graphc.frontends.tracing import Spec
 from graphc.frontends.train.step import TrainStep
-from graphc.models.images import SIZE, ImageModel, image_sets, restored
+from graphc.models.images import AHEAD, SIZE, ImageModel, image_sets, restored
 from graphc.models.images import predict as predict
 from graphc.models.inputs import ExampleInput
 from graphc.models.losses import classify
@@ -48,8 +48,8 @@ def make(data: str | None = None, batch_size: int = 64) -> tuple[TrainStep, Any,
     model = CifarCNN(len(train.class_names)).knows(INPUT, train.class_names)
     specs = Spec((batch_size, 3, 32, 32)), Spec((batch_size,), "i32")
     step = TrainStep(model, classify, optim.Adam(), *specs)
-    loaders = datasets.Loader(train, batch_size), datasets.Loader(test, batch_size, shuffle=False)
-    return step, *loaders
+    training = datasets.Loader(train, batch_size, prefetch=AHEAD)
+    return step, training, datasets.Loader(test, batch_size, shuffle=False, prefetch=AHEAD)
 
 
 def restore(description: Mapping[str, Any]) -> CifarCNN:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from graphc.models.saved import SavedRun
 
 Model = TypeVar("Model", bound="ImageModel")
+AHEAD = 2  # batches that are prepared while a step runs
 SIZE = 32  # pixels of a side, of CIFAR-10 and of what other images are resized to
 
 

@@ -12,7 +12,7 @@ from graphc.data import transforms
 from graphc.frontends.tracing import Spec
 from graphc.frontends.train.data.transform import Transform
 from graphc.frontends.train.step import TrainStep
-from graphc.models.images import SIZE, ImageModel, image_sets, restored
+from graphc.models.images import AHEAD, SIZE, ImageModel, image_sets, restored
 from graphc.models.images import predict as predict
 from graphc.models.inputs import ExampleInput
 from graphc.models.losses import classify
@@ -83,8 +83,9 @@ def make(
     optimizer = optim.SGD(lr=rate, momentum=0.9, weight_decay=5e-4, nesterov=True)
     step = TrainStep(model, classify, optimizer, *specs)
     augment, prepare = transforms_of(data)
-    training = datasets.Loader(train, batch_size, transform=augment)
-    return step, training, datasets.Loader(test, batch_size, shuffle=False, transform=prepare)
+    training = datasets.Loader(train, batch_size, transform=augment, prefetch=AHEAD)
+    testing = datasets.Loader(test, batch_size, shuffle=False, transform=prepare, prefetch=AHEAD)
+    return step, training, testing
 
 
 def transforms_of(data: str | None) -> tuple[Transform | None, Transform | None]:

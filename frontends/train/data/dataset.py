@@ -33,6 +33,10 @@ class Dataset(Protocol):
 class BatchDataset(Protocol):
     """A data set that gathers many examples at once."""
 
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
     def batch(self, indexes: Indexes, /) -> Arrays:
         """The examples `indexes`, stacked along a new first dimension."""
 

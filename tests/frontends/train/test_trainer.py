@@ -115,6 +115,10 @@ def test_prediction_is_the_model_on_every_example() -> None:
     np.testing.assert_allclose(coach.predict(held_out(45)), expected, rtol=1e-5)
     np.testing.assert_allclose(coach.predict([x[:20], x[20:]]), expected, rtol=1e-5)
     assert coach.predict([(x[:3], y[:3])]).shape == (3, 3)
+    np.testing.assert_allclose(coach.predict(x), expected, rtol=1e-5)
+    np.testing.assert_allclose(coach.predict(data.arrays(x, y)), expected, rtol=1e-5)
+    with pytest.raises(DataError, match="part 1 of a batch is a number alone.*give its Loader"):
+        coach.predict(list(zip(x, y, strict=True)))
 
 
 def test_a_batch_of_names_is_refused() -> None:
