@@ -117,7 +117,7 @@ def test_prediction_is_the_model_on_every_example() -> None:
     assert coach.predict([(x[:3], y[:3])]).shape == (3, 3)
     np.testing.assert_allclose(coach.predict(x), expected, rtol=1e-5)
     np.testing.assert_allclose(coach.predict(data.arrays(x, y)), expected, rtol=1e-5)
-    with pytest.raises(DataError, match="part 1 of a batch is a number alone.*give its Loader"):
+    with pytest.raises(DataError, match=r"part 1 of a batch is a number alone.*give its Loader"):
         coach.predict(list(zip(x, y, strict=True)))
 
 
