@@ -7,15 +7,18 @@ initial weights are those of github.com/karpathy/nanoGPT.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import graphc.functional as F
 from graphc import data as datasets
 from graphc import nn, optim
+from graphc.errors import ArgumentError
 from graphc.frontends.nn.transformer_positions import rows_from
 from graphc.frontends.tracing import Spec
+from graphc.frontends.train.data.tokenizers import Tokenizer, tokenizer_from_json
 from graphc.frontends.train.step import TrainStep
 
 EPOCHS = 2
@@ -98,10 +101,12 @@ class GPT(nn.Module):
     the cache: `graphc.decoding.generate` calls it so.
     """
 
-    def __init__(self, sizes: Sizes | None = None) -> None:
+    def __init__(self, sizes: Sizes | None = None, tokenizer: Tokenizer | None = None) -> None:
         super().__init__()
         sizes = sizes or Sizes()
-        self.sizes = sizes
+        self.sizes, self.tokenizer = sizes, tokenizer
+        if tokenizer is not None and len(tokenizer) > sizes.vocabulary:
+            raise ArgumentError(f"GPT: {len(tokenizer)} codes for {sizes.vocabulary} embeddings")
         self.transformer = nn.ModuleDict(
             {
                 "wte": nn.Embedding(sizes.vocabulary, sizes.width),
@@ -142,6 +147,18 @@ class GPT(nn.Module):
         blocks = self.transformer["h"].children()
         return nn.ModuleList(block.attn.make_cache(rows) for block in blocks)
 
+    def run_description(self) -> dict[str, Any]:
+        """What `restore` makes an equal model of: sizes, and the tokenizer where it has one."""
+        tokenizer = None if self.tokenizer is None else self.tokenizer.to_json()
+        return {"model": "gpt", "sizes": asdict(self.sizes), "tokenizer": tokenizer}
+
+
+def restore(description: Mapping[str, Any]) -> GPT:
+    """The model, with first weights, of a `run_description`."""
+    sizes = Sizes(**{field.name: description["sizes"][field.name] for field in fields(Sizes)})
+    found = description["tokenizer"]
+    return GPT(sizes, None if found is None else tokenizer_from_json(found))
+
 
 def next_character(model: Any, text: Any, following: Any) -> Any:
     """Mean cross entropy of every position's next character."""
@@ -160,21 +177,29 @@ def optimizer(steps: int, rate: float = 1e-3) -> optim.AdamW:
 
 
 def make(
-    data: str | None = None, batch_size: int = 8, epochs: int = EPOCHS, sizes: Sizes | None = None
+    data: str | None = None,
+    batch_size: int = 8,
+    epochs: int = EPOCHS,
+    sizes: Sizes | None = None,
+    like: Mapping[str, Any] | None = None,
 ) -> tuple[TrainStep, Any, Any]:
-    """(step, training loader, test loader) on the embedded Shakespeare, or on a text at `data`."""
-    sizes = sizes or Sizes()
-    known = CHARACTERS if data is None else None
+    """(step, training loader, test loader) on the embedded Shakespeare, or on a text at `data`.
+
+    `like` is the `run_description` of a GPT whose sizes and tokenizer this one takes over.
+    """
+    taught = None if like is None else restore(like)
+    sizes = sizes or (Sizes() if taught is None else taught.sizes)
+    tokenizer = None if taught is None else taught.tokenizer
+    known = CHARACTERS if data is None and tokenizer is None else None
     # Windows of a long text overlap, so that they begin anywhere; those of the test do not.
     stride = sizes.context if data is None else sizes.context // 4 + 1
     train, test = (
-        datasets.text(data or EMBEDDED, sizes.context, part, 0.9, step, known)
+        datasets.text(data or EMBEDDED, sizes.context, part, 0.9, step, known, tokenizer)
         for part, step in ((True, stride), (False, sizes.context))
     )
-    if len(train.vocabulary) > sizes.vocabulary:
-        sizes = replace(sizes, vocabulary=len(train.vocabulary))
+    sizes = replace(sizes, vocabulary=len(train.tokenizer))
     batch = Spec((batch_size, sizes.context), "i32")
     steps = max(1, epochs * (len(train) // batch_size))
-    step = TrainStep(GPT(sizes), next_character, optimizer(steps), batch, batch)
+    step = TrainStep(GPT(sizes, train.tokenizer), next_character, optimizer(steps), batch, batch)
     loaders = datasets.Loader(train, batch_size), datasets.Loader(test, batch_size, shuffle=False)
     return step, *loaders

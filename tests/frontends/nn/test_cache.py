@@ -213,5 +213,11 @@ def test_errors_name_what_was_given() -> None:
     stack = nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8), 2)
     with pytest.raises(ArgumentError, match="a cache of 1 layers; there are 2"):
         stack(x, cache=[cache], position=0)
-    with pytest.raises(IndexFault):
-        layer(x, x, x, cache=cache, position=3)
+    program = graphc.compile(
+        lambda x, p: layer(x, x, x, cache=cache, position=p)[0], spec(x), POSITION
+    )
+    program(x, np.int32(2))
+    before = cache.keys.copy()
+    with pytest.raises(IndexFault, match="dynamic_update"):
+        program(x + 1, np.int32(3))
+    np.testing.assert_array_equal(cache.keys, before)

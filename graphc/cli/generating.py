@@ -1,0 +1,75 @@
+"""`graphc generate`: text that a trained language model goes on with, printed as it comes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import ArgumentError
+
+# Language models, and the file that `graphc train` reads by default.
+MODELS = ("gpt",)
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "model", metavar="MODEL", nargs="?", default="gpt", help="a language model (default gpt)"
+    )
+    command.add_argument("--from", dest="source", metavar="RUN", help="a run's folder")
+    command.add_argument("--prompt", default="\n", help="what the text begins with")
+    command.add_argument("--length", type=int, default=500, help="of what is added, in tokens")
+    command.add_argument(
+        "--temperature", type=float, default=0.8, help="below 1 likelier tokens, 0 the likeliest"
+    )
+    command.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens")
+    command.add_argument(
+        "--top-p", type=float, metavar="P", help="draw from the likeliest that make up P"
+    )
+    command.add_argument("--seed", type=int, default=0, help="of the draws")
+    command.add_argument(
+        "--average", type=int, default=1, metavar="N", help="mean weights of N last checkpoints"
+    )
+    command.add_argument("--threads", type=int)
+
+
+def generate(options: argparse.Namespace) -> None:
+    """Print the prompt and what follows."""
+    from graphc.frontends.decoding.sampling import Sampling
+    from graphc.models.saved import load_run
+
+    if options.model not in MODELS:
+        raise ArgumentError(f"{options.model} is no language model; there are {', '.join(MODELS)}")
+    if options.source is None:
+        raise ArgumentError(
+            f"nothing is trained to generate with: `graphc train {options.model}` trains a model "
+            f"into runs/{options.model}-1, which `--from runs/{options.model}-1` takes"
+        )
+    rule = Sampling(options.temperature, options.top_k, options.top_p, options.seed)
+    model = load_run(options.source, options.average, expected=(options.model,)).model
+    for part in _parts(model, options.prompt, options.length, rule, options.threads):
+        print(part, end="", flush=True)
+    print()
+
+
+def _parts(model: Any, prompt: str, length: int, rule: Any, threads: int | None) -> Iterator[str]:
+    """The prompt, then pieces of text as they are drawn."""
+    from graphc.frontends.decoding.decoder import Decoder
+    from graphc.frontends.decoding.generate import stream
+
+    tokenizer = model.tokenizer
+    if tokenizer is None:
+        raise ArgumentError("the run's model has no tokenizer, so that its tokens are no text")
+    codes = tokenizer.encode(prompt)
+    decoder = Decoder(model, threads=threads)
+    drawn: list[int] = []
+    shown = tokenizer.decode(codes)
+    yield shown
+    for tokens in stream(decoder, [codes], length, rule, window=max(1, decoder.length // 2)):
+        drawn += [token for token in tokens if token is not None]
+        text = tokenizer.decode(np.concatenate([codes, np.array(drawn, np.int32)]))
+        if text.startswith(shown):  # a character of several tokens is not whole before the last
+            yield text[len(shown) :]
+            shown = text
