@@ -19,13 +19,14 @@ from graphc.decoding import ctc_beam_search
 from graphc.errors import DataError
 from graphc.frontends.compile import compile
 from graphc.frontends.tracing import Spec
+from graphc.frontends.train.data.wav import Sound, sounds_in
 from graphc.frontends.train.step import TrainStep
 from graphc.metrics import ctc_error_rate
 from graphc.models.made_digits import made_digits
 from graphc.models.prediction import Prediction
 from graphc.models.saved import SavedRun
 
-EPOCHS = 12
+EPOCHS = 20
 CHARACTERS = "0123456789"
 MOST_DIGITS = 7
 BLANK = 0  # the digit d is label d + 1
@@ -174,25 +175,32 @@ def utterances(
 
 
 def predict(saved: SavedRun, paths: Sequence[str]) -> Iterator[Prediction]:
-    """The digits that are said in each wav file, by prefix beam search."""
+    """The digits that are said in each wav file, or each one of a folder or zip file.
+
+    They are those of the likeliest labels over all alignments, by prefix beam search. Raises
+    DataError for a file that is no wav file, or of another rate than the training's.
+    """
     sizes: Sizes = saved.model.sizes
-    sounds = [(path, datasets.read_wav(path)) for path in paths]
-    for path, sound in sounds:
-        if sound.rate != sizes.rate:
-            raise DataError(
-                f"{path}: has {sound.rate} samples a second; the model was trained on {sizes.rate}"
-            )
-    frames = [(path, sizes.frames_of(sound.samples)) for path, sound in sounds]
+    sounds = [sound for path in paths for sound in sounds_in(path)]
+    frames = [(name, _frames(name, sound, sizes)) for name, sound in sounds]
     size = sizes.whole_steps(max(len(part) for _, part in frames))
     program = compile(saved.model, Spec((1, size, sizes.filters)), Spec((1,), "i32"))
-    for path, part in frames:
+    for name, part in frames:
         padded = np.zeros((1, size, sizes.filters), np.float32)
         padded[0, : len(part)] = part
-        yield _heard(path, *program(padded, np.array([len(part)], np.int32)))
+        yield _heard(name, *program(padded, np.array([len(part)], np.int32)))
 
 
-def _heard(path: str, log_probs: Array, steps: Array) -> Prediction:
+def _frames(name: str, sound: Sound, sizes: Sizes) -> Array:
+    if sound.rate != sizes.rate:
+        raise DataError(
+            f"{name}: has {sound.rate} samples a second; the model was trained on {sizes.rate}"
+        )
+    return sizes.frames_of(sound.samples)
+
+
+def _heard(name: str, log_probs: Array, steps: Array) -> Prediction:
     ((labels, likelihood),) = ctc_beam_search(log_probs.transpose(1, 0, 2), steps, BLANK)
     digits = "".join(CHARACTERS[label - 1] for label in labels)
     share = float(np.exp(likelihood))
-    return Prediction(path, f"{digits}  {share:.4f}", {"digits": digits, "probability": share})
+    return Prediction(name, f"{digits}  {share:.4f}", {"digits": digits, "probability": share})

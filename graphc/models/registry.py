@@ -61,7 +61,7 @@ MODELS: Mapping[str, ReadyModel] = {
         "graphc.models.resnet20", 20, "ResNet-20 with batch norm, SGD, one cycle; digits or images"
     ),
     "lstm-ctc": ReadyModel(
-        "graphc.models.lstm_ctc", 12, "bidirectional LSTM that hears digits; made voices or FSDD"
+        "graphc.models.lstm_ctc", 20, "bidirectional LSTM that hears digits; made voices or FSDD"
     ),
     "gpt": ReadyModel(
         "graphc.models.gpt", 2, "nanoGPT for characters, AdamW, cosine; Shakespeare or a text"

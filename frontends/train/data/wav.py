@@ -14,6 +14,7 @@ import numpy as np
 
 from graphc.errors import DataError
 from graphc.frontends.train.data.files import existing, reading
+from graphc.frontends.train.data.sources import open_source
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -51,6 +52,23 @@ def parse_wav(data: bytes, name: str) -> Sound:
         )
     sound = _as_float(samples, width).reshape(-1, channels)
     return Sound(sound.mean(axis=1, dtype=np.float32) if channels > 1 else sound[:, 0], rate)
+
+
+def sounds_in(path: str | Path) -> Iterator[tuple[str, Sound]]:
+    """(name, sound) of a wav file, or of every one in a folder or zip file, sorted by name.
+
+    Raises DataError where there is none, and as `read_wav` does.
+    """
+    place = existing(path)
+    if place.is_file() and place.suffix.lower() != ".zip":
+        yield str(place), read_wav(place)
+        return
+    source = open_source(place)
+    names = sorted(name for name in source.files() if name.lower().endswith(".wav"))
+    if not names:
+        raise DataError(f"{place}: holds no wav file")
+    for name in names:
+        yield source.describe(name), parse_wav(source.read(name), source.describe(name))
 
 
 @contextmanager

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_files import write_folder, write_zip
 from hypothesis import given
 from hypothesis import strategies as some
 
 from graphc import data
 from graphc.errors import DataError
-from graphc.frontends.train.data.wav import parse_wav
+from graphc.frontends.train.data.wav import parse_wav, sounds_in
 
 Array = np.ndarray[Any, Any]
 
@@ -76,6 +77,20 @@ def test_floating_point_samples_are_refused() -> None:
     content[20:22] = struct.pack("<H", 3)  # the format: IEEE float
     with pytest.raises(DataError, match="unknown format: 3"):
         parse_wav(bytes(content), "x")
+
+
+def test_sounds_of_a_file_a_folder_and_a_zip_file(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "said", {"b.wav": wav(b"\1\0"), "a/c.WAV": wav(b"\2\0")})
+    archive = write_zip(tmp_path / "said.zip", {"d.wav": wav(b"\3\0"), "notes.txt": b""})
+    found = {
+        name: round(float(sound.samples[0]) * 2**15)
+        for path in (folder / "b.wav", folder, archive)
+        for name, sound in sounds_in(path)
+    }
+    assert found == {f"{folder}/a/c.WAV": 2, f"{folder}/b.wav": 1, f"{archive}: entry 'd.wav'": 3}
+    with pytest.raises(DataError, match="empty: holds no wav file"):
+        (tmp_path / "empty").mkdir()
+        next(sounds_in(tmp_path / "empty"))
 
 
 @given(some.data())
