@@ -48,16 +48,24 @@ class BeamDecoder(Decoder):
 
     The model has
 
-        make_cache(rows, sentences, source) -> Module     for rows = sentences width
+        make_cache(rows, sentences, source) -> Module     for rows = sentences width; also takes
+                                                          `length` where one is given
         start(source i32[sentences, source], cache)       which encodes and fills the cache
         step(tokens i32[rows, 1], cache, position) -> scores[rows, 1, vocabulary]
 
     Rows n width … n width + width - 1 belong to sentence n. What is computed from the source is
-    kept once a sentence. Options are Decoder's.
+    kept once a sentence. `length` is how many target positions the cache has, by default as many
+    as the model takes; fewer are faster. Options are Decoder's.
     """
 
     def __init__(
-        self, model: Any, sentences: int, source: int, width: int = 4, **options: Any
+        self,
+        model: Any,
+        sentences: int,
+        source: int,
+        width: int = 4,
+        length: int | None = None,
+        **options: Any,
     ) -> None:
         if min(sentences, source, width) < 1:
             raise ArgumentError(
@@ -72,7 +80,8 @@ class BeamDecoder(Decoder):
                 )
         self.sentences, self.source, self.width = sentences, source, width
         rows = sentences * width
-        cache = model.make_cache(rows, sentences, source)
+        limit = {} if length is None else {"length": length}
+        cache = model.make_cache(rows, sentences, source, **limit)
         super().__init__(model, rows, 1, cache=cache, **options)
 
     def start(self, source: Any) -> None:

@@ -103,9 +103,12 @@ class Seq2Seq(nn.Module):
 
     # Step by step: see `graphc.decoding.beam_search`
 
-    def make_cache(self, rows: int, sentences: int, source: int) -> Seq2SeqCache:
-        """For `rows` targets of `sentences` sources of `source` codes."""
-        layers = self.decoder.make_cache(rows, self.sizes.length, sentences, source)
+    def make_cache(
+        self, rows: int, sentences: int, source: int, length: int | None = None
+    ) -> Seq2SeqCache:
+        """For `rows` targets of up to `length` codes, of `sentences` sources of `source` codes."""
+        most = self.sizes.length if length is None else length
+        layers = self.decoder.make_cache(rows, most, sentences, source)
         return Seq2SeqCache(layers, sentences, source)
 
     def start(self, source: Any, cache: Seq2SeqCache) -> None:

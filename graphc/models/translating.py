@@ -103,7 +103,6 @@ class Translator:
             start=START,
             end=END,
             width=self.beam,
-            length=min(decoder.length, 2 * length + 8),
             alpha=self.length_penalty,
         )
         return [hypotheses[0] for hypotheses in found[:count]]
@@ -111,8 +110,10 @@ class Translator:
     def _decoder(self, sentences: int, length: int) -> BeamDecoder:
         key = sentences, length
         if key not in self._decoders:
-            made = BeamDecoder(self.model, sentences, length, self.beam, **self._options)
-            self._decoders[key] = made
+            most = min(self.model.sizes.length, 2 * length + 8)  # a translation's, its end included
+            self._decoders[key] = BeamDecoder(
+                self.model, sentences, length, self.beam, most, **self._options
+            )
         return self._decoders[key]
 
 
