@@ -29,7 +29,6 @@ from graphc.loops import (
     Let,
     Local,
     Loop,
-    Prefetch,
     Statement,
     Store,
     When,
@@ -49,6 +48,7 @@ from graphc.loops.kernel import LoopKind
 from graphc.loops.substitute import substitute
 from graphc.target import Target
 
+from .contraction_ahead import fetch_beside, fetch_held, next_of_a
 from .contraction_blocks import CHUNK, ROW_WORK, Blocks
 from .contraction_border import with_group_loop, without_border
 from .contraction_nest import take_apart
@@ -60,10 +60,6 @@ _ROW, _COLUMN, _TILE, _SUMS = "tile.row", "tile.column", "tile", "sums"
 # Steps of the innermost k, such as few channels, that are written out. Further out, steps share
 # elements of a, which would then take registers.
 _WRITTEN_OUT = 4
-
-# Products of a tile's column that take longer than a line does from memory.
-_WORK_FOR_PREFETCH = 384
-_LINE_BYTES = 64
 
 
 def tile_contraction(kernel: Kernel, target: Target) -> Kernel | None:
@@ -143,8 +139,9 @@ class _Piece:
         local = Buffer(_TILE, shape, self.nest.dot.dtype, space="register")
         sums = self._window_sums(local)
         yield from _cleared(local)
+        beside = tuple(fetch_beside(self.blocks, self._finish_place(), shape))
         if self.blocks.chunk is None:
-            yield from self._prefetches()
+            yield from beside
             yield from self._products()
             yield from self._finish(sums)
             return
@@ -154,9 +151,10 @@ class _Piece:
         last = self.blocks.chunks - 1
         resumed = _over(shape, (Store(_TILE, _AT, load(held.buffer, at, local.dtype)),))
         kept = _over(shape, (Store(held.buffer, at, load(_TILE, _AT, local.dtype)),))
+        yield from fetch_held(self.blocks, held, place, shape)
         yield When(less(index(0), variable(CHUNK)), (resumed,))
-        if prefetches := tuple(self._prefetches()):
-            yield When(less(index(last - 1), variable(CHUNK)), prefetches)
+        if beside:
+            yield When(less(index(last - 1), variable(CHUNK)), beside)
         yield from self._products()
         yield When(less(variable(CHUNK), index(last)), (kept,))
         yield When(less(index(last - 1), variable(CHUNK)), tuple(self._finish(sums)))
@@ -172,7 +170,7 @@ class _Piece:
             a, b = (substitute(part, place | known) for part in dot.body)
             where = None if dot.where is None else substitute(dot.where, known)
             yield from _cleared(local)
-            yield from self._folds(dot.axes, where, Contract(local.name, _ROW, _COLUMN, a, b))
+            yield from self._folds(dot.axes, where, (Contract(local.name, _ROW, _COLUMN, a, b),))
             sums.append(load(local.name, _AT, local.dtype))
         yield from self._finish(sums)
 
@@ -184,37 +182,27 @@ class _Piece:
         place = self._place()
         a = substitute(self.nest.dot.body[0], place)
         contract = Contract(_TILE, _ROW, _COLUMN, a, self.blocks.b(place))
-        return self._folds(self.nest.dot.axes, self.nest.dot.where, contract)
+        ahead = next_of_a(self.blocks, place)
+        body = (contract,) if ahead is None else (ahead, contract)
+        return self._folds(self.nest.dot.axes, self.nest.dot.where, body)
 
     def _folds(
-        self, axes: Sequence[Axis], where: Expr | None, contract: Contract
+        self, axes: Sequence[Axis], where: Expr | None, products: tuple[Statement, ...]
     ) -> tuple[Statement, ...]:
         """The loops over k; conditions become their bounds."""
         if not axes:
-            return (contract,) if where is None else (When(where, (contract,)),)
+            return products if where is None else (When(where, products),)
         axis, inner = axes[0], axes[1:]
         lower, upper, left = clamp(axis.name, axis.extent, where, [other.name for other in inner])
         if self.blocks.chunk is not None and axis is self.nest.dot.axes[0]:
             start, stop = self.blocks.bounds(axis)
             lower, upper = call("max", lower, start), call("min", upper, stop)
-        body = self._folds(inner, left, contract)
+        body = self._folds(inner, left, products)
         chunked = self.blocks.chunk is not None
         short = not inner and where is None and not chunked and axis.extent <= _WRITTEN_OUT
         return (Loop("unroll" if short else "serial", axis.name, lower, upper, body),)
 
     # What follows the sums
-
-    def _prefetches(self) -> Iterator[Statement]:
-        """What the statements after the sums read beside them comes near during the products."""
-        if self.nest.window or self.blocks.chunk_depth * self.tile.high < _WORK_FOR_PREFETCH:
-            return
-        place, shape = self._finish_place(), (self.tile.high * self.rows.step, self.tile.wide)
-        for read in self.blocks.read_beside:
-            at = tuple(substitute(i, place) for i in read.index)
-            step = max(1, _LINE_BYTES // read.dtype.itemsize)
-            line = (Prefetch(read.buffer, at),)
-            lines = Loop("unroll", _COLUMN, index(0), index(shape[1]), line, step)
-            yield Loop("unroll", _ROW, index(0), index(shape[0]), (lines,))
 
     def _finish_place(self) -> dict[str, Expr]:
         """Each index of the result at an element of the tile."""

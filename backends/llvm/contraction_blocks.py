@@ -42,6 +42,8 @@ _PANEL, _COLUMN = "panel", "tile.column"
 
 # Rows that make up for copying a panel: the copy is then a few percent of the products.
 _ROWS_FOR_PANEL = 64
+# Rows of a group where there are enough items without: the copy then hardly counts.
+_ROWS_IN_GROUP, _FEW_ITEMS = 256, 4
 _LINE_BYTES = 64
 # Work items to share out among threads, where there are rows enough.
 _ITEMS = 16
@@ -93,13 +95,17 @@ class Blocks:
 
     @cached_property
     def groups(self) -> int:
-        """Parts that the rows are cut in: their part of a stays in the second cache while the
-        columns pass, threads share the work, and copies of panels pay."""
+        """Parts that the rows are cut in: their part of a stays near while the columns pass,
+        threads share the work, and copies of panels pay.
+
+        a streams at a tenth of the rate of b, so that its part may outgrow the second cache.
+        """
         rows = self.row_count * self.tile.high * self.rows.step
         read = rows * self.chunk_depth * self.nest.dot.dtype.itemsize
         others = self.column_tiles * math.prod(n for _, n in self.outer)
-        wanted = max(-(-read // (self.target.l2_bytes // 2)), -(-_ITEMS // others))
-        return min(wanted, max(1, rows // _ROWS_FOR_PANEL))
+        wanted = max(-(-read // (2 * self.target.l2_bytes)), -(-_ITEMS // others))
+        least = _ROWS_IN_GROUP if others >= _FEW_ITEMS else _ROWS_FOR_PANEL
+        return min(wanted, max(1, rows // least))
 
     # Blocks of k
 
@@ -108,13 +114,13 @@ class Blocks:
         """Elements of the first axis in a block, where a whole panel outgrows its cache.
 
         The parts of the second cache are measured. Where a's neighbours along k lie in lines of
-        their own, these lines are to stay in the first cache until the next rows read them.
+        their own, these lines are to stay near until the next rows read them.
         """
         axes = self.nest.dot.axes
         l2_bytes = self.target.l2_bytes
         most, limit = l2_bytes // 4, l2_bytes // 8
-        if self._takes_a_line_for_each_k:
-            most = limit = l2_bytes // 10
+        if self.takes_a_line_for_each_k:
+            most = limit
         if self.panel_bytes <= most or self.held is None:
             return None
         per_element = self.panel_bytes // axes[0].extent
@@ -122,7 +128,8 @@ class Blocks:
         return -(-axes[0].extent // chunks) if chunks > 1 else None
 
     @property
-    def _takes_a_line_for_each_k(self) -> bool:
+    def takes_a_line_for_each_k(self) -> bool:
+        """Whether a's neighbours along k lie in lines of their own."""
         a, axes = self.nest.dot.body[0], self.nest.dot.axes
         if not isinstance(a, Load) or not axes:
             return False

@@ -1,0 +1,70 @@
+"""What a register tile will need next is fetched while its sums are computed.
+
+A tile takes thousands of cycles, a line from the last cache hundreds: fetched at its start, what
+the statements after the sums read is there when they come. The sums that earlier blocks of k left
+in the result are fetched all at once, instead of one by one as they are added to. Where a's
+neighbours along k lie in lines of their own, too far apart for the processor to foresee, those of
+the next tile are fetched, one with each product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from graphc.loops import Expr, Load, Loop, Prefetch, Statement, Store, add, index
+from graphc.loops.build import call
+from graphc.loops.substitute import substitute
+
+from .contraction_blocks import Blocks
+
+_ROW, _COLUMN = "tile.row", "tile.column"
+_LINE_BYTES = 64
+
+# Products of a tile's column that take longer than a line does from memory.
+_LONG = 384
+
+
+def fetch_beside(
+    blocks: Blocks, place: Mapping[str, Expr], shape: tuple[int, int]
+) -> Iterator[Statement]:
+    """What the statements after the sums read beside them, of a tile's `shape`."""
+    if not blocks.nest.window and blocks.chunk_depth * blocks.tile.high >= _LONG:
+        for read in blocks.read_beside:
+            yield _lines(read, read.dtype.itemsize, place, shape)
+
+
+def fetch_held(
+    blocks: Blocks, held: Store, place: Mapping[str, Expr], shape: tuple[int, int]
+) -> Iterator[Statement]:
+    """The elements of the result that hold a tile's sums between blocks of k."""
+    buffer = blocks.kernel.by_name[held.buffer]
+    if buffer.nbytes > blocks.target.l2_bytes // 2:
+        yield _lines(held, buffer.dtype.itemsize, place, shape)
+
+
+def _lines(
+    access: Load | Store, itemsize: int, place: Mapping[str, Expr], shape: tuple[int, int]
+) -> Statement:
+    at = tuple(substitute(i, dict(place)) for i in access.index)
+    line = (Prefetch(access.buffer, at),)
+    lines = Loop(
+        "unroll", _COLUMN, index(0), index(shape[1]), line, max(1, _LINE_BYTES // itemsize)
+    )
+    return Loop("unroll", _ROW, index(0), index(shape[0]), (lines,))
+
+
+def next_of_a(blocks: Blocks, place: Mapping[str, Expr]) -> Prefetch | None:
+    """The line with the last row of the next tile, at the same k; None where lines are foreseen,
+    stay in the first cache anyway, or loads limit the tile."""
+    a, rows, tile = blocks.nest.dot.body[0], blocks.rows, blocks.tile
+    if not blocks.takes_a_line_for_each_k or not isinstance(a, Load) or a.guard is not None:
+        return None
+    vectors = -(-tile.wide * a.dtype.itemsize // blocks.target.vector_bytes)
+    loads_limit = tile.high * vectors <= tile.high + vectors + 1
+    near = blocks.kernel.by_name[a.buffer].nbytes <= blocks.target.l1_bytes
+    if near or loads_limit or rows.step > 1 or blocks.nest.dot.where is not None:
+        return None
+    name = rows.names[0]
+    last = add(tile.row_block, 2 * tile.high - 1)
+    known = {**place, name: call("min", last, index(blocks.nest.extent(name) - 1))}
+    return Prefetch(a.buffer, tuple(substitute(i, known) for i in a.index))
