@@ -26,15 +26,16 @@ WARMUP = 0.1  # of all steps
 LAST = 10  # times smaller than the largest rate is the last one
 
 
-def described(source: str) -> Mapping[str, Any] | None:
-    """What the run of a checkpoint says of its model; None for a file, or a run that does not."""
+def described(source: str, model: str) -> Mapping[str, Any] | None:
+    """What the run of a checkpoint says of a ready model; None of another, or of a file."""
     folder = Path(source).expanduser()
     if not folder.is_dir():
         return None
     try:
-        return read_description(folder)
+        found = read_description(folder)
     except CheckpointError:
         return None
+    return found if found.get("model") == model else None
 
 
 def finetune(options: argparse.Namespace, step: Any, training: Any, test: Any, epochs: int) -> None:

@@ -139,7 +139,7 @@ def _translate(options: argparse.Namespace) -> None:
 def _finetune(options: argparse.Namespace) -> None:
     from graphc.cli.finetuning import described, finetune
 
-    step, training, test, epochs = _load(options, described(options.source))
+    step, training, test, epochs = _load(options, described(options.source, options.model))
     if training is None:
         raise ArgumentError(f"{options.model} gives no data to train on")
     finetune(options, step, training, test, epochs)
