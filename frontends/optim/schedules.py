@@ -118,6 +118,29 @@ class inverse_time_decay(Schedule):
         return _warmed(b, step, self.lr, self.warmup_steps, b.div(_number(b, self.lr), slower))
 
 
+@dataclass(frozen=True)
+class inverse_square_root(Schedule):
+    """A rise over `warmup_steps`, then lr · sqrt(warmup_steps / (step + 1)).
+
+    Vaswani et al., 2017, section 5.3, whose rate is this one's with
+    lr = (width · warmup_steps) ** -0.5.
+    """
+
+    warmup_steps: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.warmup_steps < 1:
+            raise ArgumentError(
+                f"{self._name()}: warmup_steps is {self.warmup_steps}, expected above 0"
+            )
+
+    def rate(self, b: Builder, step: Value) -> Value:
+        share = b.div(_number(b, self.warmup_steps), b.shift(step, 1.0))
+        falling = b.mul(_number(b, self.lr), b.op("sqrt", share))
+        return _warmed(b, step, self.lr, self.warmup_steps, falling)
+
+
 def _warmed(b: Builder, step: Value, lr: float, warmup_steps: int, rate: Value) -> Value:
     """`rate`, but lr · (step + 1) / warmup_steps in the first steps."""
     if not warmup_steps:

@@ -101,6 +101,15 @@ def test_cosine_rises_over_its_warm_up() -> None:
     np.testing.assert_allclose(found[20:], [0.0, 0.0], atol=1e-15)
 
 
+def test_inverse_square_root_is_the_transformers() -> None:
+    width, warmup = 256, 5
+    peak = (width * warmup) ** -0.5
+    found = rates(optim.schedules.inverse_square_root(peak, warmup_steps=warmup), 12)
+    counts = np.arange(1, 13)
+    expected = width**-0.5 * np.minimum(counts**-0.5, counts * warmup**-1.5)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 def test_a_schedule_sets_the_rate_of_each_step() -> None:
     halving = run(optim.SGD(lr=optim.schedules.exponential(0.1, gamma=0.5)), 2)
     before = halving[0]["bias"]
@@ -123,6 +132,7 @@ def test_an_unknown_option_of_a_group_is_named() -> None:
     "make",
     [
         lambda: optim.schedules.step(0.1, step_size=0),
+        lambda: optim.schedules.inverse_square_root(0.1, warmup_steps=0),
         lambda: optim.schedules.cosine("0.1", total_steps=10),
         lambda: optim.schedules.polynomial(0.1, total_steps=-1),
     ],
