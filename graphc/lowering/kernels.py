@@ -47,7 +47,7 @@ def lower_values(
         _enter(body, names[d], domain[d])
     for sweep in _sweeps(results, len(domain)):
         _store(body, sweep, names)
-    return _finish(name, body, order, names, domain)
+    return finish(name, body, order, names, domain)
 
 
 def _enter(body: Body, name: str, extent: int) -> None:
@@ -90,9 +90,10 @@ def _store(body: Body, results: Sequence[tuple[Value, Place]], names: Sequence[s
         body.levels[-1].statements.append(loop)
 
 
-def _finish(
+def finish(
     name: str, body: Body, order: Sequence[int], names: Sequence[str], domain: Sequence[int]
 ) -> Lowered:
+    """The kernel of a body whose levels are parallel loops over `order` of the `domain`."""
     statements: tuple[Statement, ...] = tuple(body.levels[-1].statements)
     for position in range(len(order) - 1, -1, -1):
         d = order[position]

@@ -13,7 +13,7 @@ wants, any other operand in the wrong order is laid out anew by a launch of its 
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from graphc.dtypes import DType
@@ -36,6 +36,7 @@ from graphc.lowering.layouts import state_orders
 from graphc.lowering.places import Place, reshaped, row_major, same_layout, transposed
 from graphc.lowering.results import is_read, readable_order, straight_outputs
 from graphc.lowering.shown import order_of, shown_strides
+from graphc.lowering.sweeps import lies_in_order, lower_sweep, sums_in, sweep_of
 from graphc.lowering.updates import updates_in_place
 from graphc.ops import get, make_node
 
@@ -184,6 +185,10 @@ class Lowering:
             written = [place for _, place in results]
             lowered = lower_nest(node.op, node, written, self.places, producers)
             self._launch(lowered, node.op, node.source, "")
+        elif sweep_of(node) and lies_in_order({node.result: node}, self._known(node, results)):
+            sums = {node.result: node}
+            lowered = lower_sweep(node.op, results, sums, places, producers)
+            self._launch(lowered, node.op, node.source, "")
         else:
             lowered = lower_values(node.op, results, places, producers, node.results[0].shape)
             self._launch(lowered, node.op, node.source, "")
@@ -211,7 +216,6 @@ class Lowering:
             else:
                 producers[formal] = self._through(formal, actual)
         producers.update({v: n for n in region.nodes for v in n.results})
-        domain = group_domain(region)
         results = []
         for inner_value, value in zip(region.outputs, node.results, strict=True):
             order = result_order(region.nodes, inner_value, places, producers)
@@ -220,8 +224,37 @@ class Lowering:
             results.append((inner_value, place))
             self.places[value] = place
         name, reason = node.attrs["name"], node.attrs["reason"]
-        lowered = lower_values(name, results, places, producers, domain)
-        self._launch(lowered, name, node.source, reason)
+        kernels = self._kernels_of(name, region, results, places, producers)
+        if len(kernels) > 1:
+            reason = "what it reads lies in another order than its columns: they are summed apart"
+        for lowered in kernels:
+            self._launch(lowered, name, node.source, reason)
+
+    def _kernels_of(
+        self,
+        name: str,
+        region: Graph,
+        results: Sequence[tuple[Value, Place]],
+        places: Mapping[Value, Place],
+        producers: Mapping[Value, Node],
+    ) -> list[Lowered]:
+        """A group's kernel; two where columns are summed of what lies in another order."""
+        sums = sums_in(region)
+        near = [places[v] for v in region.inputs if v in places]
+        if sums and lies_in_order(sums, [*near, *(place for _, place in results)]):
+            return [lower_sweep(name, results, sums, places, producers)]
+        kernels = []
+        for summed in (False, True):
+            part = [item for item in results if (item[0] in sums) == summed]
+            if part:
+                domain = group_domain(replace(region, outputs=tuple(value for value, _ in part)))
+                kernels.append(lower_values(name, part, places, producers, domain))
+        return kernels
+
+    def _known(self, node: Node, results: Iterable[tuple[Value, Place]]) -> list[Place]:
+        """The places of what a node reads and stores."""
+        read = [self.places[value] for value in node.operands if value in self.places]
+        return [*read, *(place for _, place in results)]
 
     def _shows_memory(self, value: Value) -> tuple[int, ...] | None:
         return shown_strides(value, self.places, self.producers)

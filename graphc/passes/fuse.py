@@ -15,7 +15,8 @@ the root of one, which takes in what it reads as far as the rules of growth.py a
 - a product, or a pooling, with its epilogue; nothing is pulled into its operands
 - updates of the state, one group for a parameter and its moments
 
-Then groups over the same elements that read each other or one tensor are joined (siblings.py).
+Then groups over the same elements that read each other or one tensor are joined (siblings.py),
+and sums of columns join the sweep over their elements (column_sums.py).
 Cheap nodes of several readers are computed in each. Single nodes stay as they are.
 """
 
@@ -27,6 +28,7 @@ from typing import ClassVar
 from graphc.ir import Graph, Node, Remark
 from graphc.passes.ancestry import Ancestry
 from graphc.passes.base import Pass
+from graphc.passes.column_sums import join_column_sums
 from graphc.passes.fusion_facts import Facts
 from graphc.passes.grouping import Draft, assemble, draft_groups
 from graphc.passes.growth import Growth
@@ -71,7 +73,7 @@ def grow_groups(facts: Facts) -> list[Growth]:
         for member in growth.members:
             free[member] = False
         groups.append(growth)
-    return join_siblings(facts, ancestry, groups)
+    return join_column_sums(facts, ancestry, join_siblings(facts, ancestry, groups))
 
 
 def _fuse_regions(graph: Graph) -> Graph:

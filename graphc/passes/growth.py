@@ -52,6 +52,7 @@ class Growth:
         self.main: int | None = None
         self.rows: Rows | None = None  # what a row group would fold
         self.is_row = False
+        self._before_sums: str | None = None  # what it was before sums of columns came in
         self.refusals: dict[int, str] = {}
         self._repeated: set[int] = set()
         self._mask = 0
@@ -343,6 +344,16 @@ class Growth:
             if candidate not in self.roles
         }
 
+    def absorb_sums(self, other: Growth) -> None:
+        """Take over a group that sums the columns of the same elements; the root stays what tells
+        which these are."""
+        self._before_sums = self._before_sums or self.describe()
+        for position in other.roles:
+            is_fold = self.facts.kinds[position] == "reduction"
+            self.roles[position] = "result" if is_fold else "mapped"
+        self._mask |= other._mask
+        self._reads |= other._reads
+
     # What was made
 
     def _folds(self) -> int:
@@ -350,6 +361,8 @@ class Growth:
 
     def describe(self) -> str:
         """The reason of the group, for its remark and its launch."""
+        if self._before_sums is not None:
+            return f"{self._before_sums}; sums of its columns on the way"
         root = self.facts.nodes[self.root].results[0].type
         if self.is_row and self.rows is not None:
             count = math.prod(self.rows.full[: self.rows.kept])

@@ -27,6 +27,7 @@ _MANY_FOLDED = 4096
 _LEAST_CHUNKS, _MOST_CHUNKS = 8, 64
 _MOST_WHOLE = 256  # a dimension of up to this extent is taken as the chunks, with no reshape
 _ENOUGH_ROWS = 8
+_MANY_ROWS, _LARGE_ELEMENTS = 512, 1 << 18
 _LONG_PRODUCT, _SMALL_PRODUCT, _PRODUCT_CHUNKS = 4096, 256 * 256, 8
 
 
@@ -44,7 +45,9 @@ class SplitReductions(Pass):
 
 def _split_fold(rewriter: Rewriter, node: Node) -> Sequence[Value] | None:
     x, axes = node.operands[0], node.attrs["axes"]
-    if not _is_worth_splitting(x.shape, axes, node.result.type.size):
+    results = node.result.type.size
+    wide = node.op == "sum" and results >= _FEW_RESULTS and _sums_columns(x.shape, axes)
+    if not wide and not _is_worth_splitting(x.shape, axes, results):
         return None
     for axis in axes:
         chunks = _chunks_of(x.shape[axis])
@@ -58,6 +61,13 @@ def _is_worth_splitting(shape: tuple[int, ...], axes: tuple[int, ...], results: 
     folded = math.prod(shape[axis] for axis in axes)
     by_rows = axes == tuple(range(len(shape) - len(axes), len(shape))) and results >= _ENOUGH_ROWS
     return 0 < results < _FEW_RESULTS and folded >= _MANY_FOLDED and not by_rows
+
+
+def _sums_columns(shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
+    """Columns of a tensor that no near cache holds: chunks of its rows go by, each in order."""
+    leading = axes == tuple(range(len(axes))) and len(axes) < len(shape)
+    rows = math.prod(shape[: len(axes)])
+    return leading and rows >= _MANY_ROWS and math.prod(shape) >= _LARGE_ELEMENTS
 
 
 def _chunks_of(extent: int) -> int | None:

@@ -31,6 +31,8 @@ SPLIT = {
     "the batch is the chunks": (((64, 16, 8, 8), (0, 2, 3)), ["sum [64, 16]", "sum [16]"]),
     "one dimension": (((8192,), (0,)), ["reshape [64, 128]", "sum [64]", "sum []"]),
     "a second dimension": (((3, 8192), (0, 1)), ["reshape [3, 64, 128]", "sum [64]", "sum []"]),
+    "wide columns": (((1024, 300), (0,)), ["reshape [64, 16, 300]", "sum [64, 300]", "sum [300]"]),
+    "rows of two dimensions": (((8, 130, 300), (0, 1)), ["sum [8, 300]", "sum [300]"]),
     "columns": (((6000, 5), (0,)), ["reshape [60, 100, 5]", "sum [60, 5]", "sum [5]"]),
 }
 
@@ -50,7 +52,7 @@ def test_split(case: tuple[tuple[int, ...], tuple[int, ...]], expected: list[str
     ("shape", "axes"),
     [
         ((512, 16), (0,)),  # not many elements
-        ((4096, 300), (0,)),  # many results
+        ((512, 300), (0,)),  # many results, that the second cache holds
         ((16, 65536), (1,)),  # rows
         ((5003,), (0,)),  # a prime
         ((0, 8192), (0, 1)),  # nothing
