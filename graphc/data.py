@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from graphc.frontends.train.data.images import LazyImageDataset as LazyImageDataset
     from graphc.frontends.train.data.images import images as images
     from graphc.frontends.train.data.loader import Loader as Loader
+    from graphc.frontends.train.data.paired import PairedDataset as PairedDataset
+    from graphc.frontends.train.data.paired import paired as paired
     from graphc.frontends.train.data.parallel import multi30k as multi30k
     from graphc.frontends.train.data.parallel import parallel as parallel
     from graphc.frontends.train.data.parallel import translations as translations
@@ -61,6 +63,7 @@ _MODULE_OF = {
     "LazyImageDataset": "images",
     "Loader": "loader",
     "LogMel": "audio",
+    "PairedDataset": "paired",
     "SequenceDataset": "buckets",
     "SpecAugment": "spec_augment",
     "SpokenDigits": "spoken",
@@ -80,6 +83,7 @@ _MODULE_OF = {
     "load_tokenizer": "tokenizers",
     "multi30k": "parallel",
     "normalised": "audio",
+    "paired": "paired",
     "parallel": "parallel",
     "read_idx": "idx",
     "read_wav": "wav",
