@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from graphc.ir import Graph, Node, Value
 from graphc.ops import get
 
+# No launch stores their results: these are read through, or other places in memory.
+_NOT_STORED = frozenset({"constant", "iota", "scan", "cond"})
+
 
 def updates_in_place(graph: Graph) -> dict[Value, Value]:
     """{new value: state tensor} of the updates whose node may write into the state."""
@@ -82,13 +85,14 @@ def _reads_what_it_writes(graph: Graph, old: Value, value: Value) -> bool:
     """Whether the node of a new value reads the old one only at the element that it writes, or
     not at all."""
     node = graph.producers[value]
+    if get(node.op).view or node.op in _NOT_STORED:
+        return False
     aliases = _views_of(graph, old)
     if aliases & set(node.operands):
         return False
     if old not in node.operands:
         record = get(node.op)
-        is_plain = record.nest is None or bool(record.overwrites)
-        return is_plain and node.op not in ("scan", "cond")
+        return record.nest is None or bool(record.overwrites)
     if node.op != "group":
         return get(node.op).elementwise or _overwrites(node, old, value)
     return _elementwise_in(node, old)

@@ -43,8 +43,26 @@ def read_again(b: Builder, v: Value, w: Value) -> tuple[tuple[Value, ...], tuple
     return (), (new, b.mul(new, b.add(v, w)))
 
 
+def reshaped(b: Builder, v: Value, w: Value) -> tuple[tuple[Value, ...], tuple[Value, Value]]:
+    wide = b.op("reshape", b.scale(b.op("reshape", v, shape=(9,)), 2.0), shape=(3, 3))
+    return (), (wide, b.op("transpose", w, axes=(1, 0)))
+
+
+def filled(b: Builder, v: Value, w: Value) -> tuple[tuple[Value, ...], tuple[Value, Value]]:
+    counted = b.iota((3, 3), 1, float32)
+    return (b.add(v, w),), (counted, b.broadcast(b.constant(2.0, float32), (3, 3)))
+
+
+def cut(b: Builder, v: Value, w: Value) -> tuple[tuple[Value, ...], tuple[Value, Value]]:
+    both = b.op("concat", v, w, axis=0)
+    middle = b.op("slice", both, start=(2, 0), stop=(5, 3), step=(1, 1))
+    return (), (middle, b.op("flip", w, axes=(0,)))
+
+
 @pytest.mark.parametrize("fuse", [False, True])
-@pytest.mark.parametrize("make", [decayed, swapped, mirrored, seen, read_again])
+@pytest.mark.parametrize(
+    "make", [decayed, swapped, mirrored, seen, read_again, reshaped, filled, cut]
+)
 def test_updates_see_the_old_state(make: Make, fuse: bool) -> None:
     v, w = (Value(TensorType((3, 3), float32), name) for name in "vw")
     b = Builder(source=("update.py:1",))
