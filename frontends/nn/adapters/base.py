@@ -18,6 +18,8 @@ from graphc.frontends.nn.module import Module
 from graphc.frontends.nn.module_tree import all_holders, joined
 from graphc.frontends.nn.parameter import Parameter
 
+_SHOWN = 24  # names in an error message
+
 
 @dataclass(frozen=True, repr=False)
 class Adapter(ABC):
@@ -164,7 +166,7 @@ def _chosen(model: Module, patterns: Sequence[str], adapter: Adapter) -> dict[st
         found = [name for name in modules if fnmatchcase(name, pattern)]
         if not any(name in can for name in found):
             reason = _why_not(pattern, found, modules, tied, adapter)
-            raise ArgumentError(f"nn.{adapter.kind}: {reason}; there are {', '.join(can)}")
+            raise ArgumentError(f"nn.{adapter.kind}: {reason}; there are {_listed(list(can))}")
         matching.update(found)
     return {name: layer for name, layer in can.items() if name in matching}
 
@@ -179,6 +181,12 @@ def _tied(model: Module) -> dict[str, str]:
         if other != layer:
             tied |= {layer: other, other: layer}
     return tied
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names for an error message; of a large model the first ones."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (", ".join(names[:_SHOWN]) or "none") + more
 
 
 def _can(adapter: Adapter) -> str:
