@@ -130,11 +130,13 @@ class MultiheadAttention(Module):
         ends = (0, *(self.embed_dim + n * self.kv_width for n in range(3)))
         return slice(ends[number], ends[number + 1])
 
-    def make_cache(self, rows: int, length: int, whole: bool = False) -> KeyValueCache:
+    def make_cache(
+        self, rows: int, length: int, whole: bool = False, beams: int = 1
+    ) -> KeyValueCache:
         """For `rows` sequences of up to `length` positions: `forward`'s `cache`, or, as a `whole`,
-        `remember`'s."""
+        `remember`'s. See KeyValueCache."""
         dtype = self.projection(0)[0].dtype
-        return KeyValueCache(rows, length, self.kv_width, dtype=dtype, whole=whole)
+        return KeyValueCache(rows, length, self.kv_width, None, dtype, whole, beams)
 
     def forward(
         self,
@@ -155,7 +157,7 @@ class MultiheadAttention(Module):
         inputs = [self._batch_first(x, batched) for x in (query, key, value)]
         q, k, v = self._projected(*_shared(inputs, (query, key, value)))
         if cache is not None:
-            k, v, attn_mask = _cached(cache, q, k, v, attn_mask, position)
+            q, k, v, attn_mask = _cached(cache, q, k, v, attn_mask, position)
             is_causal = False  # the mask says it
         k, v, added = self._with_more_keys(k, v)
         keys = k.shape[1]
@@ -166,7 +168,7 @@ class MultiheadAttention(Module):
         mask = None if causal else _extended(attn_mask, added)
         mask = self._merged(mask, _extended(key_padding_mask, added), q, keys)
         attended = self._attend(q, k, v, mask, causal)
-        output = F.reshape(F.transpose(attended.output, (0, 2, 1, 3)), (*q.shape[:2], -1))
+        output = F.reshape(F.transpose(attended.output, (0, 2, 1, 3)), (*inputs[0].shape[:2], -1))
         output = self._as_given(self.out_proj(output), batched)
         if not need_weights:
             return output, None
@@ -276,6 +278,8 @@ class MultiheadAttention(Module):
         count, queries = q.shape[:2]
         if mask.ndim == 2 and mask.shape == (queries, keys):
             return F.reshape(mask, (1, 1, queries, keys))
+        if mask.shape == (count, 1, queries, keys):  # a cache's
+            return mask
         if mask.ndim == 3 and mask.shape == (count * self.num_heads, queries, keys):
             return F.reshape(mask, (count, self.num_heads, queries, keys))
         raise ShapeError(
@@ -316,18 +320,23 @@ def _shared(inputs: list[Any], given: tuple[Any, Any, Any]) -> tuple[Any, Any, A
 
 def _cached(
     cache: KeyValueCache, q: Any, k: Any, v: Any, attn_mask: Any, position: Any
-) -> tuple[Any, Any, Any]:
-    """All keys, all values, and the mask with what comes after each query."""
+) -> tuple[Any, Any, Any, Any]:
+    """Queries, all keys, all values, and the mask with what comes after each query."""
     if position is None:
         raise ArgumentError("MultiheadAttention: a cache needs the position of the inputs")
+    keys, values = cache.append(k, v, position)
     later = cache.hidden(position, q.shape[1])
+    if cache.beams > 1:
+        if attn_mask is not None:
+            raise ArgumentError("MultiheadAttention: a cache of beams takes no attn_mask")
+        q = F.reshape(q, (keys.shape[0], -1, q.shape[2]))
     if attn_mask is None:
         mask = later
     elif attn_mask.dtype.kind == "bool":
         mask = F.logical_or(attn_mask, later)
     else:
         mask = attn_mask + _additive(later, q.dtype)
-    return *cache.append(k, v, position), mask
+    return q, keys, values, mask
 
 
 def _extended(mask: Any, added: int) -> Any:

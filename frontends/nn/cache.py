@@ -26,10 +26,15 @@ class KeyValueCache(Module):
 
     `append` writes positions that come one after another; `seen` says which keys come no later
     than a query. One that is `whole` is written by `store`, once: an encoder's keys.
+
+    `beams`: rows in groups of so many, one after the other, which change places among themselves
+    (`select`). Their rows stay where they are: `origins` says in which row of its group a sequence
+    has each position, a group's keys are looked at together, and masks hide those of others.
     """
 
     keys: Any
     values: Any
+    origins: Any
 
     def __init__(
         self,
@@ -39,9 +44,12 @@ class KeyValueCache(Module):
         value_width: int | None = None,
         dtype: Any = None,
         whole: bool = False,
+        beams: int = 1,
     ) -> None:
         super().__init__()
-        self.rows, self.length, self.whole = rows, length, whole
+        if beams < 1 or rows % beams:
+            raise ArgumentError(f"KeyValueCache: {rows} rows are no groups of {beams} beams")
+        self.rows, self.length, self.whole, self.beams = rows, length, whole, beams
         element = dtypes.get("float32" if dtype is None else dtype).numpy
         widths = {"keys": width, "values": width if value_width is None else value_width}
         for name, size in widths.items():
@@ -51,18 +59,26 @@ class KeyValueCache(Module):
                     "expected at least 1 of each"
                 )
             self.register_buffer(name, np.zeros((rows, length, size), element), persistent=False)
+        if beams > 1:
+            self.register_buffer("origins", np.zeros((rows, length), np.int32), persistent=False)
 
     def append(self, keys: Any, values: Any, position: Any) -> tuple[Any, Any]:
         """Write keys[rows, L, width] and values at positions `position` … `position` + L - 1.
 
-        Gives all keys and all values. When the program runs it raises IndexFault, with nothing
-        written, for positions that are not in the cache.
+        Gives all keys [groups, beams length, width] and all values. When the program runs it raises
+        IndexFault, with nothing written, for positions that are not in the cache.
         """
         self._check(keys, values, most=True)
         starts = (0, position, 0)
         self.keys = F.dynamic_update_slice(self.keys, keys, starts)
         self.values = F.dynamic_update_slice(self.values, values, starts)
-        return self.keys, self.values
+        if self.beams == 1:
+            return self.keys, self.values
+        own = np.arange(self.rows, dtype=np.int32)[:, None] % self.beams
+        own = np.broadcast_to(own, (self.rows, keys.shape[1]))
+        self.origins = F.dynamic_update_slice(self.origins, F.asarray(own), starts[:2])
+        together = (self.rows // self.beams, self.beams * self.length, -1)
+        return F.reshape(self.keys, together), F.reshape(self.values, together)
 
     def store(self, keys: Any, values: Any) -> tuple[Any, Any]:
         """Write keys[rows, length, width] and values as a whole."""
@@ -72,16 +88,29 @@ class KeyValueCache(Module):
 
     def seen(self, position: Any, queries: int) -> Any:
         """bool[queries, length]: true for keys up to the query at `position` + i, which is what
-        F.scaled_dot_product_attention takes as attn_mask."""
+        F.scaled_dot_product_attention takes as attn_mask.
+
+        With beams, after `append`: bool[groups, 1, beams queries, beams length].
+        """
         own = position + F.asarray(np.arange(queries))
-        return F.less_equal(F.asarray(np.arange(self.length)), F.expand_dims(own, -1))
+        earlier = F.less_equal(F.asarray(np.arange(self.length)), F.expand_dims(own, -1))
+        if self.beams == 1:
+            return earlier
+        beams = self.beams
+        origins = F.reshape(self.origins, (-1, beams, 1, 1, self.length))
+        mine = F.equal(origins, F.asarray(np.arange(beams, dtype=np.int32)[:, None]))
+        both = F.logical_and(mine, F.expand_dims(earlier, 1))
+        return F.reshape(both, (-1, 1, beams * queries, beams * self.length))
 
     def hidden(self, position: Any, queries: int) -> Any:
         """The opposite of `seen`, which is what MultiheadAttention takes as attn_mask."""
         return F.logical_not(self.seen(position, queries))
 
     def select(self, rows: Any) -> None:
-        """Row n becomes what row rows[n] was: the beams that go on."""
+        """Row n goes on with what row rows[n], one of its group, has."""
+        if self.beams > 1:
+            self.origins = F.take(self.origins, rows, axis=0)
+            return
         self.keys = F.take(self.keys, rows, axis=0)
         self.values = F.take(self.values, rows, axis=0)
 
@@ -97,7 +126,8 @@ class KeyValueCache(Module):
                 )
 
     def extra_repr(self) -> str:
-        return f"rows={self.rows}, length={self.length}"
+        beams = "" if self.beams == 1 else f", beams={self.beams}"
+        return f"rows={self.rows}, length={self.length}{beams}"
 
 
 def growing_caches(cache: Module) -> list[KeyValueCache]:

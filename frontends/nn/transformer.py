@@ -180,8 +180,12 @@ class TransformerDecoderLayer(_Layer):
 
     def make_cache(self, rows: int, length: int, sources: int, source: int) -> DecoderLayerCache:
         """For `rows` sequences of up to `length` positions that look at `sources` sequences of
-        `source` positions, as many rows at each."""
-        own = self.self_attn.make_cache(rows, length)
+        `source` positions, as many rows at each: the beams of a source."""
+        if sources < 1 or rows % sources:
+            raise ArgumentError(
+                f"a cache of {rows} rows for {sources} sources; expected a multiple"
+            )
+        own = self.self_attn.make_cache(rows, length, beams=rows // sources)
         return DecoderLayerCache(own, self.multihead_attn.make_cache(sources, source, whole=True))
 
     def remember(self, memory: Any, cache: DecoderLayerCache) -> None:
