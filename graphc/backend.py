@@ -13,6 +13,7 @@ from graphc.errors import ArgumentError
 from graphc.loops import Kernel, Schedule
 from graphc.planning.plan import MemoryPlan
 from graphc.runtime.compiled import Compiled
+from graphc.runtime.workspace import Workspace
 
 Array = np.ndarray[Any, Any]
 
@@ -77,7 +78,15 @@ class Backend(Protocol):
         """All objects of a planned schedule."""
         ...
 
-    def load(self, compiled: Compiled, state: Any, threads: int) -> Executable: ...
+    def load(
+        self,
+        compiled: Compiled,
+        state: Any,
+        threads: int,
+        workspace: Workspace | None = None,
+    ) -> Executable:
+        """A program ready to run; it may work in an arena that others of its state work in."""
+        ...
 
     def kernel_code(self, kernel: Kernel, form: str) -> str: ...
 

@@ -24,6 +24,7 @@ from graphc.runtime.compiled import Compiled, layout_of
 from graphc.runtime.kept import KeptProgram
 from graphc.runtime.program import Program
 from graphc.runtime.state import State
+from graphc.runtime.workspace import Workspace
 
 
 def compile_graph(
@@ -34,12 +35,14 @@ def compile_graph(
     threads: int | None = None,
     passes: Pipeline = DEFAULT,
     memory_budget: int | None = None,
+    workspace: Workspace | None = None,
 ) -> Program:
     """Passes, lowering, memory plan and code, or what the cache holds of them.
 
     `state` holds the graph's state tensors. Where the peak is above `memory_budget` bytes,
-    tensors are computed again instead of kept, no more of them than it takes. Raises
-    MemoryBudgetError where the peak stays above.
+    tensors are computed again instead of kept, no more of them than it takes. Programs that are
+    given one `workspace` share their arena, and run one at a time. Raises MemoryBudgetError where
+    the peak stays above.
     """
     state = State() if state is None else state
     names = [value.name for value in graph.state if value.name in state]
@@ -50,7 +53,7 @@ def compile_graph(
     for storage in compiled.layout.storages:
         if storage.purpose == "state" and not state[storage.name].locked:
             state.set_order(storage.name, storage.order)
-    executable = compilation.backend.load(compiled, state, plan.threads)
+    executable = compilation.backend.load(compiled, state, plan.threads, workspace)
     return Program(graph, compiled, plan, executable, lambda: compilation.stages)
 
 

@@ -15,6 +15,7 @@ from graphc.loops import Kernel, Schedule
 from graphc.planning.plan import MemoryPlan
 from graphc.runtime.compiled import Compiled
 from graphc.runtime.state import State
+from graphc.runtime.workspace import Workspace
 
 Array = np.ndarray[Any, Any]
 
@@ -33,7 +34,9 @@ def link(schedule: Schedule, plan: MemoryPlan, kernels: KernelCode) -> tuple[byt
     return ()
 
 
-def load(compiled: Compiled, state: State, threads: int) -> CudaText:
+def load(
+    compiled: Compiled, state: State, threads: int, workspace: Workspace | None = None
+) -> CudaText:
     """The schedule's kernels, to be read."""
     return CudaText(compiled.schedule)
 

@@ -14,6 +14,7 @@ from graphc.loops.evaluate import run_schedule
 from graphc.planning.plan import MemoryPlan
 from graphc.runtime.compiled import Compiled
 from graphc.runtime.state import State
+from graphc.runtime.workspace import Workspace
 
 Array = np.ndarray[Any, Any]
 
@@ -32,7 +33,9 @@ def link(schedule: Schedule, plan: MemoryPlan, kernels: KernelCode) -> tuple[byt
     return ()
 
 
-def load(compiled: Compiled, state: State, threads: int) -> Interpreter:
+def load(
+    compiled: Compiled, state: State, threads: int, workspace: Workspace | None = None
+) -> Interpreter:
     """A schedule to be interpreted; the number of threads does not matter."""
     return Interpreter(compiled.schedule, state, compiled.constants)
 

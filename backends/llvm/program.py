@@ -16,7 +16,8 @@ from graphc.loops import Kernel, Schedule
 from graphc.planning.plan import MemoryPlan
 from graphc.runtime.compiled import Compiled
 from graphc.runtime.profile import Measurement
-from graphc.runtime.state import ALIGNMENT_BYTES, State
+from graphc.runtime.state import State
+from graphc.runtime.workspace import Workspace, aligned_zeros
 from graphc.target import Target
 
 from . import code
@@ -45,9 +46,11 @@ def link(schedule: Schedule, plan: MemoryPlan, kernels: KernelCode) -> tuple[byt
     return tuple(code.link_step(schedule, plan, kernels, host()))
 
 
-def load(compiled: Compiled, state: State, threads: int) -> NativeProgram:
+def load(
+    compiled: Compiled, state: State, threads: int, workspace: Workspace | None = None
+) -> NativeProgram:
     """A program for this machine, ready to run."""
-    program = NativeProgram(compiled, state, threads, host())
+    program = NativeProgram(compiled, state, threads, host(), workspace)
     release_llvm()
     return program
 
@@ -66,28 +69,36 @@ class NativeProgram:
 
     form = "llvm"
 
-    def __init__(self, compiled: Compiled, state: State, threads: int, target: Target) -> None:
+    def __init__(
+        self,
+        compiled: Compiled,
+        state: State,
+        threads: int,
+        target: Target,
+        workspace: Workspace | None = None,
+    ) -> None:
         if threads < 1:
             raise ArgumentError(f"threads is {threads}, expected at least 1")
         self.compiled, self.state, self.threads, self.target = compiled, state, threads, target
         self._layout, plan = compiled.layout, compiled.plan
         self._library = Library(compiled.objects, target)
         self._sync, sync = _aligned(_SYNC_BYTES)
-        self._arena, arena = _aligned(plan.arena_bytes)
+        workspace = Workspace() if workspace is None else workspace
+        self._arena = workspace.arena(plan.arena_bytes)
         self._scratch, scratch = _aligned(plan.scratch_bytes * threads)
         self._table = np.zeros(len(self._layout.storages) + 1, np.uint64)
         self._slots = {s.name: n for n, s in enumerate(self._layout.storages)}
-        self._fill_table(arena, scratch)
+        self._fill_table(self._arena.ctypes.data, scratch)
         self._run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(
             self._library.address("run")
         )
         self._arguments = (self._table.ctypes.data, sync, threads)
-        self._lock = threading.Lock()
+        self._lock = workspace.lock
         self._start_workers(sync)
 
     @property
     def working_bytes(self) -> int:
-        """What it has allocated to work in: the arena and the threads' scratch."""
+        """What it works in: the arena, which may be shared, and the threads' scratch."""
         return self._arena.nbytes + self._scratch.nbytes
 
     def _fill_table(self, arena: int, scratch: int) -> None:
@@ -157,7 +168,5 @@ def _stop(leave: Any, sync: Array, address: int, threads: int, kept: object) -> 
 
 def _aligned(size: int) -> tuple[Array, int]:
     """Zeroed memory that starts at a multiple of ALIGNMENT_BYTES, and its address."""
-    memory = np.zeros(size + ALIGNMENT_BYTES, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT_BYTES
-    part = memory[start : start + size]
+    part = aligned_zeros(size)
     return part, part.ctypes.data

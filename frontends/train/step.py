@@ -10,9 +10,10 @@ import numpy as np
 
 from graphc.compiler import compile_graph
 from graphc.errors import ArgumentError, ShapeError
-from graphc.frontends.compile import CompiledFunction, compile, pipeline
+from graphc.frontends.compile import CompiledFunction, pipeline
 from graphc.frontends.optim.base import Optimizer
 from graphc.frontends.tracing.holder import make_state
+from graphc.frontends.tracing.program import trace_program
 from graphc.frontends.tracing.spec import Spec
 from graphc.frontends.train.arguments import Loss, as_array, fit_array
 from graphc.frontends.train.training_graph import TrainingGraph
@@ -21,6 +22,7 @@ from graphc.passes.base import Pipeline
 from graphc.runtime.profile import Profile
 from graphc.runtime.program import Program
 from graphc.runtime.state import State, check_names
+from graphc.runtime.workspace import Workspace
 
 Array = np.ndarray[Any, Any]
 LossFunction = Callable[..., Any]
@@ -34,8 +36,8 @@ class TrainStep:
     loss         a function (model, *batch) -> scalar
     batch_specs  a Spec for each array of a batch
     buckets      several such tuples of Specs instead of one, smaller ones first, for batches of
-                 several shapes: each has a program of its own, all on one State, all compiled
-                 before the first step. A `BucketLoader` has them as `specs`.
+                 several shapes: each has a program of its own, all on one State and in one arena,
+                 all compiled before the first step. A `BucketLoader` has them as `specs`.
     backend, threads, fuse and seed may be set until the step compiles, at its first use.
 
     `batch_specs`, `graph` and `program` are those of the last bucket.
@@ -70,6 +72,7 @@ class TrainStep:
             for specs, name in zip(self.buckets, names, strict=True)
         ]
         self._state: State | None = None
+        self._workspace = Workspace()
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Raises ArgumentError for an option that comes too late."""
@@ -111,18 +114,21 @@ class TrainStep:
     def compile(self) -> Program:
         """Compile the programs of all buckets, unless that was done; the last one."""
         if not self._programs:
-            self._programs = tuple(
-                compile_graph(
-                    made.graph,
-                    self.state,
-                    backend=self.backend,
-                    threads=self.threads,
-                    passes=pipeline(self.fuse, self.passes),
-                    memory_budget=self.memory_budget,
-                )
-                for made in self._graphs
-            )
+            # The largest first: its arena serves the others, too.
+            made = [self._compiled(graph.graph, self.state) for graph in reversed(self._graphs)]
+            self._programs = tuple(reversed(made))
         return self._programs[-1]
+
+    def _compiled(self, graph: Graph, state: State) -> Program:
+        return compile_graph(
+            graph,
+            state,
+            backend=self.backend,
+            threads=self.threads,
+            passes=pipeline(self.fuse, self.passes),
+            memory_budget=self.memory_budget,
+            workspace=self._workspace,
+        )
 
     def profile(self, *batch: Any, seconds: float = 1.0) -> Profile:
         """Every launch's time, GFLOP/s, GB/s and share of its roof; see `Program.profile`.
@@ -164,21 +170,12 @@ class TrainStep:
         modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
         try:
-            program: CompiledFunction = compile(
-                partial(function, self.model),
-                *specs,
-                model=self.model,
-                backend=self.backend,
-                threads=self.threads,
-                fuse=self.fuse,
-                seed=self.seed,
-                passes=self.passes,
-                memory_budget=self.memory_budget,
-            )
-            return program
+            traced = trace_program(partial(function, self.model), specs, self.model)
         finally:
             for module, training in modes:  # a frozen trunk may be in evaluation mode for good
                 module.training = training
+        program = self._compiled(traced.graph, make_state(traced.holders, self.seed))
+        return CompiledFunction(program, traced)
 
     def _public(self, name: str) -> str:
         own = name in ("step", "key") or name.startswith("optimizer.")

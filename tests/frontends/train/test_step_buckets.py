@@ -72,6 +72,31 @@ def test_all_programs_are_compiled_before_the_first_step() -> None:
         step.threads = 2
 
 
+def test_programs_of_a_step_share_one_arena() -> None:
+    """Buckets and evaluation too: what one leaves in it means nothing to the next."""
+    shared = TrainStep(
+        Summing(), loss, optim.Adam(0.1), buckets=loader([3, 8]).specs, backend="cpu", threads=1
+    )
+    alone = [
+        TrainStep(Summing(), loss, optim.Adam(0.1), *specs, backend="cpu", threads=1)
+        for specs in shared.buckets
+    ]
+    shared.compile()
+    trainer = Trainer(shared, metrics=[right])
+    state = shared.state_dict()
+    for batch in loader([3, 8], shuffle=False, drop_last=True):
+        one = alone[batch[0].shape[1] == 8]
+        one.load_state_dict(state)
+        expected = float(one(*batch))
+        trainer.evaluate([batch])
+        assert float(shared(*batch)) == expected
+        state = shared.state_dict()
+        assert all(np.array_equal(state[k], v) for k, v in one.state_dict().items())
+    executables: Any = [program._executable for program in shared.programs]
+    first, last = (executable.working_bytes for executable in executables)
+    assert first == last and executables[0]._arena is executables[1]._arena
+
+
 def test_another_shape_is_an_error_that_names_the_dimension() -> None:
     step = make([3, 8])
     y = np.zeros(4, np.int32)
