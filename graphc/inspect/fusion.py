@@ -25,6 +25,7 @@ from graphc.passes.dce import Dce, remove_dead
 from graphc.passes.decompose import Decompose
 from graphc.passes.fuse import Fuse
 from graphc.passes.recognise import Recognise
+from graphc.passes.remat import Remat
 from graphc.runtime.profile import traffic_bytes
 from graphc.runtime.program import Program
 from graphc.runtime.state import State
@@ -51,9 +52,10 @@ class Switch:
 def switches(passes: Pipeline) -> list[Switch]:
     """Every fusion of a pipeline that is on.
 
-    >>> from graphc.passes.recognise import Recognise
-    >>> [switch.name for switch in switches((Recognise(softmax=False),))][:2]
-    ['recognise.cross_entropy', 'recognise.normalisations']
+        >>> from graphc.passes.recognise import Recognise
+    from graphc.passes.remat import Remat
+        >>> [switch.name for switch in switches((Recognise(softmax=False),))][:2]
+        ['recognise.cross_entropy', 'recognise.normalisations']
     """
     found: list[Switch] = []
     for number, step in enumerate(passes):
@@ -62,13 +64,17 @@ def switches(passes: Pipeline) -> list[Switch]:
             found += [Switch(f"recognise.{o}", (*before, off, *after)) for o, off in _off(step)]
             found += [Switch(op, (*before, step, Open(op), *after)) for op in whole_nests()]
         elif isinstance(step, Fuse):
-            found.append(Switch("fuse", before + after))
-            found += [Switch(f"fuse {kind}", (*passes, *_ungroup(kind))) for kind in KINDS]
+            alone = tuple(other for other in after if not isinstance(other, Remat))
+            found.append(Switch("fuse", before + alone))
+            found += [
+                Switch(f"fuse {kind}", (*before, step, *_ungroup(kind), *after)) for kind in KINDS
+            ]
     return found
 
 
 def unfused(passes: Pipeline) -> Pipeline:
-    """The pipeline with no pass that fuses, and composites with nests of their own opened.
+    """The pipeline with no pass that fuses, or looks at groups, and composites with nests of
+    their own opened.
 
     >>> from graphc.passes.pipelines import DEFAULT, UNFUSED
     >>> unfused(DEFAULT) == UNFUSED
@@ -77,7 +83,7 @@ def unfused(passes: Pipeline) -> Pipeline:
     return tuple(
         Decompose(lacking="fusion") if isinstance(step, Recognise) else step
         for step in passes
-        if not isinstance(step, Fuse)
+        if not isinstance(step, Fuse | Remat)
     )
 
 

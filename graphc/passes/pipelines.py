@@ -3,7 +3,8 @@
 DIFFERENTIATE   until no `grad` node is left
 OPTIMIZE        everything else before fuse
 FUSE            groups alone
-DEFAULT         all three; UNFUSED leaves out recognise and fuse
+SPARE           memory, where that takes next to no time
+DEFAULT         all four; UNFUSED leaves out recognise, fuse and what follows it
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from graphc.passes.faults import Faults
 from graphc.passes.fold import Fold
 from graphc.passes.fuse import Fuse
 from graphc.passes.recognise import Recognise
+from graphc.passes.remat import Remat
 from graphc.passes.simplify import Simplify
 from graphc.passes.split_reductions import SplitReductions
 from graphc.passes.split_scan import SplitScan
@@ -42,10 +44,16 @@ OPTIMIZE: Pipeline = (
 )
 
 FUSE: Pipeline = (
-    Fuse(),  # last: nothing after it may look at single nodes
+    Fuse(),  # nothing after it may look at single nodes
 )
 
-DEFAULT: Pipeline = DIFFERENTIATE + OPTIMIZE + FUSE
+SPARE: Pipeline = (
+    # After fuse, which says what gets memory at all. Half a percent of a step's time cannot be
+    # measured; another order of the launches can: updates between products empty the caches.
+    Remat(percent=0, order=False, extra=5),
+)
+
+DEFAULT: Pipeline = DIFFERENTIATE + OPTIMIZE + FUSE + SPARE
 
 # Instead of finding composites with kernels of their own, those that a model names are opened.
 UNFUSED: Pipeline = tuple(

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from graphc import target as targets
+from graphc.backends.llvm import program
 from graphc.backends.llvm.code import kernel_text
 from graphc.passes.pipelines import DEFAULT, FUSE
 from tests.end_to_end.training import MODELS, fit, make_step
@@ -86,7 +87,7 @@ def test_other_tiles(
 ) -> None:
     kernels = make_step(name).program.schedule.kernels.values()
     assert any(kernel_text(k, "k", target) != kernel_text(k, "k", HOST) for k in kernels)
-    monkeypatch.setattr(targets, "host", lambda: target)
+    monkeypatch.setattr(program, "host", lambda: target)
     assert fit(name, threads=2) == finals[name]
 
 

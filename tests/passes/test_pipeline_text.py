@@ -16,7 +16,7 @@ from graphc.passes.cse import Cse
 from graphc.passes.decompose import Decompose
 from graphc.passes.fold import Fold
 from graphc.passes.pipeline_text import format_pipeline, parse_pipeline
-from graphc.passes.pipelines import DEFAULT, DIFFERENTIATE, FUSE, OPTIMIZE, UNFUSED
+from graphc.passes.pipelines import DEFAULT, DIFFERENTIATE, FUSE, OPTIMIZE, SPARE, UNFUSED
 from graphc.passes.stages import run_stages, split_stages
 
 X = Value(TensorType((4,), dtypes.float32), "x")
@@ -105,7 +105,7 @@ def test_settings_choose_the_observers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_stages_of_the_standard_pipelines() -> None:
-    assert tuple(split_stages(DEFAULT).values()) == (DIFFERENTIATE, OPTIMIZE, FUSE)
+    assert tuple(split_stages(DEFAULT).values()) == (DIFFERENTIATE, OPTIMIZE, FUSE + SPARE)
     assert split_stages(UNFUSED)["fused"] == ()
     assert split_stages((Cse(),)) == {"differentiated": (), "optimized": (Cse(),), "fused": ()}
 

@@ -18,7 +18,7 @@ from graphc.ir import Graph, Node
 from graphc.loops import Kernel
 from graphc.ops.define import get, table
 from graphc.passes.base import Pass
-from graphc.passes.pipelines import DEFAULT
+from graphc.passes.pipelines import DIFFERENTIATE, FUSE, OPTIMIZE
 from graphc.tools import bisect
 from graphc.tools.bisect import find_difference
 from graphc.tools.shrink import shrink
@@ -57,7 +57,7 @@ def test_a_sound_program_has_no_difference() -> None:
 
 def test_a_wrong_pass_is_named() -> None:
     graph, state = training_graph()
-    found = find_difference(graph, state, passes=(*DEFAULT[:-1], WrongSign(), DEFAULT[-1]))
+    found = find_difference(graph, state, passes=(*DIFFERENTIATE, *OPTIMIZE, WrongSign(), *FUSE))
     assert found is not None
     assert (found.step, found.name) == ("passes", "wrong_sign")
 
