@@ -1,11 +1,12 @@
 """Character error rate of lstm-ctc on connected digits of FSDD.
 
-    python bench/speech.py --data fsdd.zip --out runs/speech/official
-    python bench/speech.py --data fsdd.zip --hold-out george --out runs/speech/george
+    python bench/speech.py --data fsdd.zip --out runs/official
+    python bench/speech.py --data fsdd.zip --hold-out george --speeds 0.8 1.25 --out runs/george
 
 Without --hold-out it trains and tests on the official split, as `graphc train lstm-ctc` does; with
-it one speaker is only in the test, and all recordings of the others are trained on. At the end the
-best path and a beam search of the best labels are compared. --resume goes on with a run.
+it one speaker is only in the test, and all recordings of the others are trained on. --speeds plays
+what is trained on slower and faster, within those factors. At the end the best path and a beam
+search of the best labels are compared. --resume goes on with a run.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from graphc import data as datasets
 from graphc.decoding import character_error_rate, ctc_beam_search
 from graphc.frontends.train.trainer import Trainer
-from graphc.models.lstm_ctc import BLANK, LstmCTC, make_from
+from graphc.models.lstm_ctc import BLANK, LstmCTC, Plan, make_from
 
 BEAM = 16
 
@@ -25,6 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", required=True)
     parser.add_argument("--hold-out", metavar="SPEAKER")
+    parser.add_argument("--speeds", type=float, nargs=2, default=(1.0, 1.0))
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int)
@@ -34,7 +36,9 @@ def main() -> None:
     spoken = datasets.fsdd(options.data)
     name = options.hold_out
     split = spoken.without_speaker(name) if name else spoken.official_split()
-    step, training, test = make_from(split, epochs=options.epochs)
+    step, training, test = make_from(
+        split, epochs=options.epochs, plan=Plan(speeds=tuple(options.speeds))
+    )
     step.seed, step.threads, training.seed = options.seed, options.threads, options.seed
     trainer = Trainer(step, options.out, LstmCTC.metrics)
     trainer.fit(training, options.epochs, test, resume=options.resume)

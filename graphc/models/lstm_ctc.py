@@ -112,12 +112,15 @@ def restore(description: Mapping[str, Any]) -> LstmCTC:
 
 @dataclass(frozen=True)
 class Plan:
-    """How it is trained: utterances joined from recordings, and the length of its buckets."""
+    """How it is trained: utterances joined from recordings and played faster by a factor from
+    `speeds`, and the lengths of their buckets.
+    """
 
     utterances: int = 4000
     tests: int = 500
     buckets: tuple[int, ...] = (240, 300, 360)  # frames; one more holds the longest
     rate: float = 3e-3
+    speeds: tuple[float, float] = (1.0, 1.0)
 
 
 SMALL = Sizes(hidden=48, layers=1, dropout=0.1)
@@ -143,10 +146,8 @@ def make_from(
     """`make` with recordings to train on and to test by."""
     plan = plan or Plan()
     sizes = sizes or Sizes(rate=split[0].rate)
-    training, test = (
-        utterances(part, count, seed, sizes)
-        for part, count, seed in zip(split, (plan.utterances, plan.tests), (1, 2), strict=True)
-    )
+    training = utterances(split[0], plan.utterances, 1, sizes, plan.speeds)
+    test = utterances(split[1], plan.tests, 2, sizes)
     longest = max(int(part.lengths[:, 0].max()) for part in (training, test))
     lengths = [*plan.buckets, sizes.whole_steps(max(longest, plan.buckets[-1] + 1))]
     buckets = [(length, MOST_DIGITS) for length in lengths]
@@ -161,10 +162,14 @@ def make_from(
 
 
 def utterances(
-    spoken: datasets.SpokenDigits, count: int, seed: int, sizes: Sizes
+    spoken: datasets.SpokenDigits,
+    count: int,
+    seed: int,
+    sizes: Sizes,
+    speeds: tuple[float, float] = (1.0, 1.0),
 ) -> datasets.SequenceDataset:
     """Connected digits as (frames [T, filters], labels [k])."""
-    joined = datasets.connected_digits(spoken, count, seed, most=MOST_DIGITS)
+    joined = datasets.connected_digits(spoken, count, seed, most=MOST_DIGITS, speeds=speeds)
     pairs = [joined[index] for index in range(len(joined))]
     return datasets.sequences(
         [sizes.frames_of(samples) for samples, _ in pairs], [digits + 1 for _, digits in pairs]

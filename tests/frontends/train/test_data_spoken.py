@@ -12,6 +12,7 @@ from test_data_wav import wav
 
 from graphc import data
 from graphc.errors import ArgumentError, DataError
+from graphc.frontends.train.data import spoken as spoken_module
 
 Array = np.ndarray[Any, Any]
 
@@ -109,6 +110,20 @@ def test_an_utterance_follows_from_seed_and_number(spoken: data.SpokenDigits) ->
         assert len(few[index][0]) != len(other[index][0])
 
 
+def test_a_faster_utterance_is_shorter_and_higher() -> None:
+    """A tone of 500 Hz becomes one of 600; what is said, and when, does not change."""
+    tones = np.sin(2 * np.pi * 500 * np.arange(2000) / 8000).astype(np.float32)
+    recording = spoken_module.Recording(4, "ann", 0, tones)
+    spoken = data.SpokenDigits([recording], 8000)
+    (plain, digits), (fast, same) = (
+        data.connected_digits(spoken, 1, 3, speeds=speeds)[0] for speeds in ((1, 1), (1.2, 1.2))
+    )
+    assert (digits == same).all() and len(fast) == int((len(plain) - 1) / 1.2) + 1
+    for sound, frequency in ((plain, 500), (fast, 600)):
+        loudest = np.abs(np.fft.rfft(sound, 8000)).argmax()
+        assert abs(int(loudest) - frequency) <= 5
+
+
 def test_bad_sets_are_named(tmp_path: Path, spoken: data.SpokenDigits) -> None:
     with pytest.raises(DataError, match="holds no recordings, files DIGIT_SPEAKER_INDEX"):
         folder = tmp_path / "empty"
@@ -121,8 +136,13 @@ def test_bad_sets_are_named(tmp_path: Path, spoken: data.SpokenDigits) -> None:
     (folder / "1_ann_1.wav").write_bytes(b"RIFF")
     with pytest.raises(DataError, match=r"1_ann_1.wav: is no wav file"):
         data.fsdd(folder)
-    for options in ({"least": 0}, {"least": 4, "most": 3}, {"pause_seconds": (0.2, 0.1)}):
-        with pytest.raises(ArgumentError, match="connected_digits: 2 utterances"):
+    for options, text in (
+        ({"least": 0}, "0 to 7 digits"),
+        ({"least": 4, "most": 3}, "4 to 3 digits"),
+        ({"pause_seconds": (0.2, 0.1)}, "pauses of 0.2 to 0.1 s"),
+        ({"speeds": (0, 1)}, "speeds of 0 to 1"),
+    ):
+        with pytest.raises(ArgumentError, match=text):
             data.connected_digits(spoken, 2, **options)
 
 
