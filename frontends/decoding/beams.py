@@ -16,6 +16,7 @@ from graphc.frontends.tracing import Spec
 from graphc.frontends.tracing import functional as F
 
 Array = np.ndarray[Any, Any]
+BLOCK = 32  # tokens of which first the greatest is looked at
 _SCALAR = Spec((), "int32")
 
 
@@ -166,6 +167,26 @@ def beam_search(
     return search.results()
 
 
+def _block_maxima(x: Array) -> Array:
+    """The greatest of every BLOCK neighbours in a row, and of what is left at its end."""
+    whole = x.shape[1] // BLOCK * BLOCK
+    tops = x[:, :whole].reshape(x.shape[0], -1, BLOCK).max(2)
+    if whole == x.shape[1]:
+        return np.asarray(tops)
+    return np.concatenate([tops, x[:, whole:].max(1, keepdims=True)], axis=1)
+
+
+def _greatest(x: Array, count: int, extent: int) -> tuple[Array, Array]:
+    """Where the `count` greatest of x[N, M, extent] are in the last two dimensions, the greatest
+    first; equal ones in their order."""
+    flat = x.reshape(x.shape[0], -1)
+    best = np.argpartition(-flat, count - 1, axis=1)[:, :count]
+    best.sort(axis=1)
+    order = np.argsort(-np.take_along_axis(flat, best, axis=1), axis=1, kind="stable")
+    best = np.take_along_axis(best, order, axis=1)
+    return best // extent, best % extent
+
+
 @dataclass
 class _Search:
     """The beams of all sentences: logarithms of probabilities, tokens so far, what is finished."""
@@ -209,17 +230,29 @@ class _Search:
         return tokens.ravel(), rows.ravel()
 
     def _candidates(self, log_probs: Array) -> tuple[Array, Array, Array]:
-        """(log-probability, beam, token), each [sentences, 2 width], the likeliest first."""
+        """(log-probability, beam, token), each [sentences, 2 width], the likeliest first.
+
+        They are looked for in the blocks of tokens whose greatest are among the greatest.
+        """
         vocabulary = log_probs.shape[-1]
-        grown = self.totals[:, :, None] + log_probs.reshape(self.sentences, self.width, -1)
-        flat = grown.reshape(self.sentences, -1)
-        count = min(2 * self.width, flat.shape[1])
-        best = np.argpartition(-flat, count - 1, axis=1)[:, :count]
-        best = np.sort(best, axis=1)  # equally likely ones in the order of their tokens
-        totals = np.take_along_axis(flat, best, axis=1)
-        order = np.argsort(-totals, axis=1, kind="stable")
-        best = np.take_along_axis(best, order, axis=1)
-        return np.take_along_axis(totals, order, axis=1), best // vocabulary, best % vocabulary
+        tops = _block_maxima(log_probs)
+        blocks = tops.shape[-1]
+        grown = self.totals[:, :, None] + tops.reshape(self.sentences, self.width, blocks)
+        beams, chosen = _greatest(grown, min(2 * self.width, self.width * blocks), blocks)
+        tokens = chosen[:, :, None] * BLOCK + np.arange(BLOCK)
+        is_token, tokens = tokens < vocabulary, np.minimum(tokens, vocabulary - 1)
+        rows = np.arange(self.sentences)[:, None] * self.width + beams
+        found = log_probs[rows[:, :, None], tokens]
+        totals = np.take_along_axis(self.totals, beams, axis=1)[:, :, None] + found
+        totals = np.where(is_token, totals, -math.inf)
+        count = min(2 * self.width, self.width * vocabulary)
+        places, within = _greatest(totals, count, BLOCK)
+        number = np.arange(self.sentences)[:, None]
+        return (
+            totals[number, places, within],
+            beams[number, places],
+            tokens[number, places, within],
+        )
 
     def _finish(self, totals: Array, origins: Array, ends: Array) -> None:
         """Enter the candidates among the first `width` that end."""

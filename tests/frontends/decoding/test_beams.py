@@ -13,6 +13,7 @@ import graphc.functional as F
 from graphc import decoding, nn
 from graphc.decoding import BeamDecoder, Hypothesis, beam_search, length_penalty
 from graphc.errors import ArgumentError, ShapeError
+from graphc.frontends.decoding.beams import _Search
 from graphc.models import seq2seq
 
 Array = np.ndarray[Any, Any]
@@ -154,6 +155,23 @@ def test_what_the_source_gives_is_computed_once() -> None:
     assert flops[0] < flops[1] / 2
     written = {name for name, _ in step.graph.updates}
     assert not [name for name in written if "memory" in name]
+    # Beams that change places move no keys: only attention reads all of them.
+    moves = decoder.advancing(reorders=True)
+    kept = layer.own.keys.nbytes
+    big = [x.ops for x in moves.launches if x.bytes >= kept]
+    assert big == [("attention",)], big
+
+
+@pytest.mark.parametrize("words", [5, 32, 100])
+def test_candidates_are_the_greatest_of_all(words: int) -> None:
+    draw = np.random.default_rng(words)
+    scores = draw.normal(size=(6, words)).astype(np.float32)
+    search = _Search(2, 3, END, 4, 0.6)
+    search.totals = draw.normal(size=(2, 3))
+    totals, beams, tokens = search._candidates(scores)
+    grown = search.totals[:, :, None] + scores.reshape(2, 3, words)
+    np.testing.assert_array_equal(totals, -np.sort(-grown.reshape(2, -1), axis=1)[:, :6])
+    np.testing.assert_array_equal(grown[np.arange(2)[:, None], beams, tokens], totals)
 
 
 def test_the_length_penalty_is_the_published_one() -> None:
