@@ -48,7 +48,7 @@ from graphc.loops.kernel import LoopKind
 from graphc.loops.substitute import substitute
 from graphc.target import Target
 
-from .contraction_ahead import fetch_beside, fetch_held, next_of_a
+from .contraction_ahead import fetch_beside, fetch_held, next_of_a, next_of_b
 from .contraction_blocks import CHUNK, ROW_WORK, Blocks
 from .contraction_border import with_group_loop, without_border
 from .contraction_nest import take_apart
@@ -120,13 +120,9 @@ class _Piece:
 
     def _in_groups(self) -> Statement:
         blocks = self.blocks
-        group, count, groups = variable("group"), blocks.row_count, blocks.groups
-        start = floordiv(mul(group, count), groups)
-        stop = floordiv(mul(add(group, 1), count), groups)
-        rows = Loop(
-            "serial", ROW_WORK, start, stop, (*_split(ROW_WORK, blocks.rowwise), *self._body())
-        )
-        work = [*blocks.outer, ("group", groups), ("column.block", blocks.column_tiles)]
+        body = (*_split(ROW_WORK, blocks.rowwise), *self._body())
+        rows = Loop("serial", ROW_WORK, blocks.group_start, blocks.group_stop, body)
+        work = [*blocks.outer, ("group", blocks.groups), ("column.block", blocks.column_tiles)]
         return _shared_out(work, (*blocks.pack_panel(), rows))
 
     # One tile
@@ -182,9 +178,9 @@ class _Piece:
         place = self._place()
         a = substitute(self.nest.dot.body[0], place)
         contract = Contract(_TILE, _ROW, _COLUMN, a, self.blocks.b(place))
-        ahead = next_of_a(self.blocks, place)
-        body = (contract,) if ahead is None else (ahead, contract)
-        return self._folds(self.nest.dot.axes, self.nest.dot.where, body)
+        ahead = next_of_a(self.blocks, place), next_of_b(self.blocks)
+        body: list[Statement] = [fetch for fetch in ahead if fetch is not None]
+        return self._folds(self.nest.dot.axes, self.nest.dot.where, (*body, contract))
 
     def _folds(
         self, axes: Sequence[Axis], where: Expr | None, products: tuple[Statement, ...]

@@ -4,21 +4,39 @@ A tile takes thousands of cycles, a line from the last cache hundreds: fetched a
 the statements after the sums read is there when they come. The sums that earlier blocks of k left
 in the result are fetched all at once, instead of one by one as they are added to. Where a's
 neighbours along k lie in lines of their own, too far apart for the processor to foresee, those of
-the next tile are fetched, one with each product.
+the next tile are fetched, one with each product; and so are b's columns of the next panel where
+few rows share the cost of copying one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from graphc.loops import Expr, Load, Loop, Prefetch, Statement, Store, add, index
+from graphc.loops import (
+    Expr,
+    Load,
+    Loop,
+    Prefetch,
+    Statement,
+    Store,
+    add,
+    floordiv,
+    index,
+    mod,
+    mul,
+    sub,
+    variable,
+)
 from graphc.loops.build import call
 from graphc.loops.substitute import substitute
 
-from .contraction_blocks import Blocks
+from .contraction_blocks import ROW_WORK, Blocks
 
 _ROW, _COLUMN = "tile.row", "tile.column"
 _LINE_BYTES = 64
+
+# Rows of a group up to which fetching a panel costs less than it saves of the copy.
+_FEW_ROWS = 512
 
 # Products of a tile's column that take longer than a line does from memory.
 _LONG = 384
@@ -68,3 +86,35 @@ def next_of_a(blocks: Blocks, place: Mapping[str, Expr]) -> Prefetch | None:
     last = add(tile.row_block, 2 * tile.high - 1)
     known = {**place, name: call("min", last, index(blocks.nest.extent(name) - 1))}
     return Prefetch(a.buffer, tuple(substitute(i, known) for i in a.index))
+
+
+def next_of_b(blocks: Blocks) -> Prefetch | None:
+    """A line of the next column block's panel, with each product: the tiles of a group fetch all
+    of it among them. Fetched at once, the lines would keep the products' own waiting."""
+    rows = blocks.row_count * blocks.tile.high * blocks.rows.step // blocks.groups
+    dot, tile = blocks.nest.dot, blocks.tile
+    if blocks.panel is None or rows > _FEW_ROWS or len(dot.axes) != 1 or dot.where is not None:
+        return None
+    b, (axis,) = dot.body[1], dot.axes
+    assert isinstance(b, Load)
+    start, _ = blocks.bounds(axis)
+    products = _products_for_a_row(blocks)
+    own = sub(variable(ROW_WORK), blocks.group_start)
+    first = add(start, mul(own, -(-blocks.chunk_depth // products)))
+    k = add(first, floordiv(blocks.depth_index, products))
+    width = _LINE_BYTES // b.dtype.itemsize
+    block = call("min", add(variable("column.block"), 1), index(blocks.column_tiles - 1))
+    column = add(mul(block, tile.wide), tile.first_column)
+    line = mul(mod(blocks.depth_index, -(-tile.wide // width)), width)
+    place = {
+        axis.name: call("min", k, index(axis.extent - 1)),
+        blocks.nest.column: add(column, line),
+    }
+    return Prefetch(b.buffer, tuple(substitute(i, place) for i in b.index))
+
+
+def _products_for_a_row(blocks: Blocks) -> int:
+    """For how many products a tile fetches lines of one row of the panel: a power of 2, the most
+    for which the tiles of a group get through all rows."""
+    tiles = blocks.row_count // blocks.groups
+    return 1 << max(0, tiles.bit_length() - 1)

@@ -22,6 +22,7 @@ from graphc.loops import (
     Statement,
     Store,
     add,
+    floordiv,
     index,
     load,
     mul,
@@ -106,6 +107,15 @@ class Blocks:
         wanted = max(-(-read // (2 * self.target.l2_bytes)), -(-_ITEMS // others))
         least = _ROWS_IN_GROUP if others >= _FEW_ITEMS else _ROWS_FOR_PANEL
         return min(wanted, max(1, rows // least))
+
+    @property
+    def group_start(self) -> Expr:
+        """The first row block of a group, and of the next one."""
+        return floordiv(mul(variable("group"), self.row_count), self.groups)
+
+    @property
+    def group_stop(self) -> Expr:
+        return floordiv(mul(add(variable("group"), 1), self.row_count), self.groups)
 
     # Blocks of k
 

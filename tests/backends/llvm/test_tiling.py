@@ -12,6 +12,7 @@ from graphc.backends.llvm.statements import emit_kernel
 from graphc.backends.llvm.tile import tile
 from graphc.loops.evaluate import run_kernel
 from graphc.loops.parse import parse_kernel
+from graphc.loops.verify import verify_kernel
 from tests.backends.llvm.test_emit import run_compiled
 
 RUNNABLE = [
@@ -46,6 +47,17 @@ kernel @beside(
       let v1 = b2[i0, i1] * f32(0.5)
       let v2 = reduce dot [k1 < {k}] lanes=1 (b0[i0, k1], b1[k1, i1])
       store b3[i0, i1] = v2 + v1
+    }}
+  }}
+}}
+"""
+
+WEIGHT_GRADIENT = """
+kernel @gradient(in b0: f32[{k},{m}], in b1: f32[{k},{n}], out b2: f32[{m},{n}]) {{
+  parallel i0 in 0..{m} {{
+    parallel i1 in 0..{n} {{
+      let v1 = reduce dot [k1 < {k}] lanes=1 (b0[k1, i0], b1[k1, i1])
+      store b2[i0, i1] = v1
     }}
   }}
 }}
@@ -190,6 +202,10 @@ CASES = {
         )
     },
     **{
+        f"gradient {m}x{n}x{k}": WEIGHT_GRADIENT.format(m=m, n=n, k=k)
+        for m, n, k in ((70, 200, 90), (150, 97, 83), (300, 64, 131), (1, 130, 70), (67, 5, 40))
+    },
+    **{
         f"sums {c}x{h}x{w}/{lanes}": CHANNEL_SUMS.format(c=c, h=h, w=w, lanes=lanes)
         for c, h, w, lanes in ((16, 5, 33, 16), (20, 4, 16, 16), (16, 3, 5, 1), (2, 3, 40, 16))
     },
@@ -239,6 +255,17 @@ def test_what_is_read_beside_long_sums_is_fetched_before_them():
     assert "prefetch b2" in tiled
     assert tiled.index("prefetch b2") < tiled.index("contract")
     assert "prefetch" not in str(tile(parse_kernel(text), target.X86_64_V4))
+
+
+def test_what_tiles_will_need_next_is_fetched():
+    small = replace(target.X86_64_V4, l1_bytes=2048, l2_bytes=8192)
+    tiled = tile(parse_kernel(WEIGHT_GRADIENT.format(m=150, n=130, k=83)), small)
+    verify_kernel(tiled)
+    for buffer in ("b0", "b1", "b2"):
+        assert f"prefetch {buffer}" in str(tiled)
+    high = parse_kernel(PRODUCT.format(m=4000, n=130, k=83))  # its copies hardly count
+    tiled = str(tile(high, replace(small, l2_bytes=1 << 17)))
+    assert "local panel" in tiled and "prefetch b1" not in tiled
 
 
 STREAMED = """
