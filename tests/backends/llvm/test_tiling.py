@@ -263,7 +263,7 @@ def test_what_tiles_will_need_next_is_fetched():
     verify_kernel(tiled)
     for buffer in ("b0", "b1", "b2"):
         assert f"prefetch {buffer}" in str(tiled)
-    high = parse_kernel(PRODUCT.format(m=4000, n=130, k=83))  # its copies hardly count
+    high = parse_kernel(PRODUCT.format(m=8000, n=130, k=83))  # its copies hardly count
     tiled = str(tile(high, replace(small, l2_bytes=1 << 17)))
     assert "local panel" in tiled and "prefetch b1" not in tiled
 
