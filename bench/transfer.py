@@ -4,10 +4,10 @@
     python bench/transfer.py tune --data PATH --seeds 0 1 2 3 4 5 6 7 8 9
 
 The network is cifar-cnn; its trunk is everything but the head. `pretrain` saves it in --out. `tune`
-takes --each images of either of the two classes, drawn by the seed, and trains three ways: a new
-head on the frozen trunk, all of it, and all of it from first weights. Accuracy is that on all 2,000
-test images of the two classes. Curves and the bytes of the plans are written to --out as JSON, one
-file a way.
+takes --each images of either of the two classes, drawn by the seed, and trains four ways: a new
+head alone, on the frozen trunk; with it the dense layer below, on frozen convolutions; all of it;
+and all of it from first weights. Accuracy is that on all 2,000 test images of the two classes.
+Curves and the bytes of the plans are written to --out as JSON, one file a way.
 
 With --choose the accuracy is that on those training images that were not drawn, to choose rates by.
 """
@@ -30,7 +30,6 @@ from graphc.metrics import accuracy
 from graphc.models.cifar_cnn import CifarCNN
 from graphc.models.losses import classify
 
-TRUNK = ("conv*", "hidden.*")
 AUGMENT = transforms.Compose(
     [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()]
 )
@@ -43,15 +42,16 @@ class Way:
 
     name: str
     is_pretrained: bool
-    is_frozen: bool
+    frozen: tuple[str, ...]
     lr: float
     decay_steps: float = 300
 
 
 WAYS = (
-    Way("frozen", True, True, 1e-3),
-    Way("full", True, False, 3e-4),
-    Way("scratch", False, False, 1e-3),
+    Way("head", True, ("conv*", "hidden.*"), 1e-2),
+    Way("dense", True, ("conv*",), 1e-3),
+    Way("full", True, (), 1e-3),
+    Way("scratch", False, (), 1e-3),
 )
 
 
@@ -95,8 +95,8 @@ def tune_way(way: Way, options: argparse.Namespace) -> None:
             report = graphc.checkpoint.load_into(
                 model, options.out / "trunk.safetensors", skip=["head.*"]
             )
-        if way.is_frozen:
-            model.freeze(*TRUNK)
+        if way.frozen:
+            model.freeze(*way.frozen)
         optimizer = optim.Adam(lr=optim.schedules.inverse_time_decay(lr, decay_steps=decay))
         step = make_step(model, optimizer, TUNING_BATCH, options, seed)
         curves[seed] = tuned(step, options, seed)
