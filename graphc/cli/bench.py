@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from graphc import settings
+from graphc.cli.batches import batch_of
 from graphc.errors import ArgumentError
 
 _SHOWN = 30  # rows of a profile
@@ -39,7 +40,7 @@ def bench(options: argparse.Namespace, step: Any, training: Any) -> None:
         raise ArgumentError(f"--seconds is {options.seconds}, expected more than 0")
     if (options.trace or options.all or options.by_kernel) and not options.profile:
         raise ArgumentError("--trace, --all and --by-kernel go with --profile")
-    batch = next(iter(training)) if training is not None else ()
+    batch = batch_of(step, training)
     if options.profile:
         _profile(options, step, batch)
     elif options.fused_vs_unfused:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.cli.batches import batch_of
 from graphc.errors import CompileError
 from graphc.frontends.compile import pipeline
 from graphc.tools.bisect import find_difference
@@ -17,15 +18,13 @@ def bisect(options: argparse.Namespace, step: Any, training: Any) -> None:
 
     The batch is the training loader's first, or made where there is none.
     """
-    specs = step.batch_specs
-    batch = None
-    if training is not None:
-        given = zip(next(iter(training)), specs, strict=True)
-        batch = [np.asarray(array, spec.dtype.numpy) for array, spec in given]
+    given = batch_of(step, training)
+    pairs = zip(given, step.batch_specs, strict=bool(given))
+    batch = [np.asarray(array, spec.dtype.numpy) for array, spec in pairs]
     found = find_difference(
         step.graph,
         {name: slot.array for name, slot in step.state.items()},
-        batch,
+        batch or None,
         backend=step.backend,
         threads=step.threads,
         passes=pipeline(step.fuse, step.passes),
