@@ -24,9 +24,7 @@ def parallel(source: str | Path, target: str | Path) -> list[Pair]:
     paths = existing(source), existing(target)
     lines = [read_lines(path) for path in paths]
     if len(lines[0]) != len(lines[1]):
-        raise DataError(
-            f"{paths[0]} has {len(lines[0])} lines, {paths[1]} has {len(lines[1])}"
-        )
+        raise DataError(f"{paths[0]} has {len(lines[0])} lines, {paths[1]} has {len(lines[1])}")
     return list(zip(*lines, strict=True))
 
 
