@@ -198,12 +198,25 @@ class BucketLoader(Loader):
 
     def _check_example(self, index: int, example: Arrays) -> None:
         """Raises DataError for an example unlike the first one, but for its lengths."""
-        found, expected = _form(example, self.buckets[0]), _form(self._first, self.buckets[0])
-        if found != expected:
-            raise DataError(f"example {index} is {found}; example 0 is {expected}")
+        bucket = self.buckets[0]
+        if _form(example, bucket) != _form(self._first, bucket):
+            raise DataError(
+                f"example {index} is {_shown(example, bucket)}; example 0 is "
+                f"{_shown(self._first, bucket)}"
+            )
 
 
-def _form(example: Arrays, bucket: Bucket) -> str:
+def _form(example: Arrays, bucket: Bucket) -> list[tuple[Any, ...]]:
+    """What examples have in common: types and shapes, but for the extents that may differ."""
+    if len(example) != len(bucket):
+        return [(len(example),)]
+    return [
+        (part.dtype, part.ndim, *(part.shape if size is None else part.shape[1:]))
+        for part, size in zip(example, bucket, strict=True)
+    ]
+
+
+def _shown(example: Arrays, bucket: Bucket) -> str:
     """Types and shapes, with T for the extents that may differ."""
     shown = []
     for field, part in enumerate(example):
