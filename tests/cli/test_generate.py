@@ -1,0 +1,73 @@
+"""`graphc generate`: text from a run's folder alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from graphc import decoding
+from graphc.cli.main import main
+from graphc.frontends.train.trainer import Trainer
+from graphc.models import gpt
+from graphc.models.saved import load_run
+
+SIZES = gpt.Sizes(context=16, layers=1, heads=2, width=16)
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has learnt the alphabet."""
+    folder = tmp_path_factory.mktemp("letters")
+    (folder / "text.txt").write_text(LETTERS * 60)
+    step, train, test = gpt.make(str(folder / "text.txt"), 8, 5, SIZES)
+    Trainer(step, folder / "run").fit(train, 5, test, progress=False, verbose=False)
+    return folder / "run"
+
+
+def generated(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["generate", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_run_alone_goes_on_with_a_text(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = generated(
+        capsys, "gpt", "--from", str(run), "--prompt", "hij", "--length", "60", "--temperature", "0"
+    )
+    assert text == (LETTERS * 4)[7:70] + "\n"
+    saved = load_run(run)
+    codes = saved.model.tokenizer.encode("hij")
+    direct = decoding.generate(saved.model, codes, 60, temperature=0, window=8)
+    assert saved.model.tokenizer.decode(np.concatenate([codes, direct])) == text[:-1]
+
+
+def test_a_seed_and_the_filters_decide_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--from", str(run), "--prompt", "a", "--length", "30", "--temperature", "9"]
+    first, again, other = (generated(capsys, *options, "--seed", seed) for seed in ("1", "1", "2"))
+    assert first == again != other and len(first) == 32
+    best = generated(capsys, *options, "--top-k", "1")
+    assert best == generated(capsys, *options, "--top-p", "1e-6") == (LETTERS * 2)[:31] + "\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ([], "graphc train gpt"),
+        (["mlp", "--from", "RUN"], "mlp is no language model; there are gpt"),
+        (["--from", "nowhere"], "nowhere: is no run"),
+        (["--from", "RUN", "--prompt", "A"], "character 'A' at position 0"),
+        (["--from", "RUN", "--prompt", "abcdefghijklmnopqrst"], "a prompt of 20 tokens"),
+        (["--from", "RUN", "--prompt", ""], "a prompt is empty"),
+        (["--from", "RUN", "--prompt", "a", "--top-p", "2"], "top_p is 2.0"),
+        (["--from", "RUN", "--prompt", "a", "--length", "-1"], "length is -1"),
+    ],
+)
+def test_errors_are_one_line(
+    run: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], error: str
+) -> None:
+    given = [str(run) if word == "RUN" else word for word in arguments]
+    assert main(["generate", *given]) == 2
+    text = capsys.readouterr().err
+    assert error in text and text.count("\n") == 1
