@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError
+from graphc.errors import ArgumentError, DataError
 
-# Language models, and the file that `graphc train` reads by default.
+# The ready models that are language models.
 MODELS = ("gpt",)
 
 
@@ -19,7 +19,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "model", metavar="MODEL", nargs="?", default="gpt", help="a language model (default gpt)"
     )
     command.add_argument("--from", dest="source", metavar="RUN", help="a run's folder")
-    command.add_argument("--prompt", default="\n", help="what the text begins with")
+    command.add_argument(
+        "--prompt", metavar="TEXT", help="what the text begins with (default: a new line)"
+    )
     command.add_argument("--length", type=int, default=500, help="of what is added, in tokens")
     command.add_argument(
         "--temperature", type=float, default=0.8, help="below 1 likelier tokens, 0 the likeliest"
@@ -54,7 +56,9 @@ def generate(options: argparse.Namespace) -> None:
     print()
 
 
-def _parts(model: Any, prompt: str, length: int, rule: Any, threads: int | None) -> Iterator[str]:
+def _parts(
+    model: Any, prompt: str | None, length: int, rule: Any, threads: int | None
+) -> Iterator[str]:
     """The prompt, then pieces of text as they are drawn."""
     from graphc.frontends.decoding.decoder import Decoder
     from graphc.frontends.decoding.generate import stream
@@ -62,7 +66,7 @@ def _parts(model: Any, prompt: str, length: int, rule: Any, threads: int | None)
     tokenizer = model.tokenizer
     if tokenizer is None:
         raise ArgumentError("the run's model has no tokenizer, so that its tokens are no text")
-    codes = tokenizer.encode(prompt)
+    codes = _line_start(tokenizer) if prompt is None else tokenizer.encode(prompt)
     decoder = Decoder(model, threads=threads)
     drawn: list[int] = []
     shown = tokenizer.decode(codes)
@@ -73,3 +77,11 @@ def _parts(model: Any, prompt: str, length: int, rule: Any, threads: int | None)
         if text.startswith(shown):  # a character of several tokens is not whole before the last
             yield text[len(shown) :]
             shown = text
+
+
+def _line_start(tokenizer: Any) -> Any:
+    """The codes of a new line; the first code of a tokenizer that has no lines."""
+    try:
+        return tokenizer.encode("\n")
+    except DataError:
+        return np.array([tokenizer.specials], np.int32)

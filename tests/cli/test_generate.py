@@ -48,6 +48,7 @@ def test_a_seed_and_the_filters_decide_it(run: Path, capsys: pytest.CaptureFixtu
     first, again, other = (generated(capsys, *options, "--seed", seed) for seed in ("1", "1", "2"))
     assert first == again != other and len(first) == 32
     best = generated(capsys, *options, "--top-k", "1")
+    assert generated(capsys, "--from", str(run), "--length", "3", "--top-k", "1") == "abcd\n"
     assert best == generated(capsys, *options, "--top-p", "1e-6") == (LETTERS * 2)[:31] + "\n"
 
 
