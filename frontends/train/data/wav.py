@@ -17,6 +17,7 @@ from graphc.frontends.train.data.files import existing, reading
 from graphc.frontends.train.data.sources import open_source
 
 Array = np.ndarray[Any, np.dtype[Any]]
+_PCM, _EXTENSIBLE = b"\x01\x00", b"\xfe\xff"  # format tags
 
 
 class Sound(NamedTuple):
@@ -39,7 +40,7 @@ def read_wav(path: str | Path) -> Sound:
 
 def parse_wav(data: bytes, name: str) -> Sound:
     """`read_wav` of a file's bytes; errors begin with `name`."""
-    with _parsing(name), wave.open(io.BytesIO(data)) as stream:
+    with _parsing(name), wave.open(io.BytesIO(_plain(data))) as stream:
         channels, width = stream.getnchannels(), stream.getsampwidth()
         rate, frames = stream.getframerate(), stream.getnframes()
         samples = stream.readframes(frames)
@@ -69,6 +70,17 @@ def sounds_in(path: str | Path) -> Iterator[tuple[str, Sound]]:
         raise DataError(f"{place}: holds no wav file")
     for name in names:
         yield source.describe(name), parse_wav(source.read(name), source.describe(name))
+
+
+def _plain(data: bytes) -> bytes:
+    """A file of plain samples under the extensible header as one under the plain header, which all
+    versions of the standard library read.
+    """
+    start = data.find(b"fmt ", 12, 4096)
+    tag, kind = start + 8, start + 8 + 24  # of the subformat's identifier, the tag itself
+    if start < 0 or data[tag : tag + 2] != _EXTENSIBLE or data[kind : kind + 2] != _PCM:
+        return data
+    return data[:tag] + _PCM + data[tag + 2 :]
 
 
 @contextmanager

@@ -72,6 +72,19 @@ def test_what_is_no_wav_file_is_named(tmp_path: Path) -> None:
         data.read_wav(tmp_path / "missing.wav")
 
 
+def test_plain_samples_under_the_extensible_header() -> None:
+    """As recorders write them for 24 bits: the samples' kind stands in a longer format chunk."""
+    frames = bytes([0, 0, 64, 0, 0, 192])
+    guid = bytes.fromhex("0100000000001000800000aa00389b71")
+    form = struct.pack("<HHIIHHHHI", 0xFFFE, 1, 48000, 144000, 3, 24, 22, 24, 4) + guid
+    chunks = b"fmt " + struct.pack("<I", 40) + form + b"data" + struct.pack("<I", 6) + frames
+    whole = b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+    sound = parse_wav(whole, "x")
+    assert sound.samples.tolist() == [0.5, -0.5] and sound.rate == 48000
+    with pytest.raises(DataError, match="x: is no wav file of plain samples"):
+        parse_wav(whole.replace(guid, b"\3" + guid[1:]), "x")
+
+
 def test_floating_point_samples_are_refused() -> None:
     content = bytearray(wav(b"\0" * 8, width=4))
     content[20:22] = struct.pack("<H", 3)  # the format: IEEE float
