@@ -6,6 +6,9 @@ holds the product with W_hh and the gates, and stays a loop: its compile time do
 Torch gives sequences of several lengths as a PackedSequence. Here they are padded to one length
 and `lengths` [N] says how many steps of each count: after its end a sequence keeps its state, and
 its outputs are zero. The outputs and final states are those of torch's packed sequences.
+
+`checkpoint` is a number of steps: training keeps the states after so many of them alone, and runs
+each such segment again for its gradients. It takes less memory and one forward more.
 """
 
 from __future__ import annotations
@@ -45,6 +48,7 @@ class _Recurrent(Module):
         bidirectional: bool,
         proj_size: int,
         dtype: Any,
+        checkpoint: int | None,
     ) -> None:
         super().__init__()
         _check_sizes(type(self).__name__, hidden_size, num_layers, dropout, proj_size)
@@ -57,6 +61,7 @@ class _Recurrent(Module):
         self.dropout = float(dropout)
         self.bidirectional = bidirectional
         self.proj_size = proj_size
+        self.checkpoint = checkpoint
         for layer in range(num_layers):
             features = input_size if layer == 0 else self._output_size * len(self._suffixes)
             for suffix in self._suffixes:
@@ -122,6 +127,8 @@ class _Recurrent(Module):
 
         def body(state: State, step: tuple[Any, Any]) -> tuple[State, Any]:
             from_input, valid = step
+            if self.checkpoint:
+                from_input = F.linear(from_input, w_ih, b_ih)
             from_state = F.linear(state[0], w_hh, b_hh)
             new = self._recurrence.step(from_input, from_state, state)
             if w_hr is not None:
@@ -130,8 +137,10 @@ class _Recurrent(Module):
                 new = tuple(F.where(valid, a, b) for a, b in zip(new, state, strict=True))
             return new, new[0]
 
-        xs = (F.linear(x, w_ih, b_ih), mask)
-        final, outputs = F.scan(body, start, xs, reverse=name.endswith("_reverse"))
+        # In segments the product of the inputs is one for each of them: never of all steps.
+        xs = (x if self.checkpoint else F.linear(x, w_ih, b_ih), mask)
+        is_reverse = name.endswith("_reverse")
+        final, outputs = F.scan(body, start, xs, reverse=is_reverse, checkpoint=self.checkpoint)
         return (outputs if mask is None else F.where(mask, outputs, 0.0)), final
 
     def _biases(self, name: str) -> tuple[Any, Any]:
@@ -189,8 +198,9 @@ class _Recurrent(Module):
             "batch_first": self.batch_first,
             "dropout": self.dropout,
             "bidirectional": self.bidirectional,
+            "checkpoint": self.checkpoint,
         }
-        usual = {"proj_size": 0, "num_layers": 1, "bias": True, "dropout": 0.0}
+        usual = {"proj_size": 0, "num_layers": 1, "bias": True, "dropout": 0.0, "checkpoint": None}
         parts = [f"{k}={v}" for k, v in shown.items() if v != usual.get(k, False)]
         return ", ".join([f"{self.input_size}, {self.hidden_size}", *parts])
 
@@ -228,6 +238,7 @@ class RNN(_Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         dtype: Any = None,
+        checkpoint: int | None = None,
     ) -> None:
         recurrence = rnn_recurrence("RNN", nonlinearity)
         super().__init__(
@@ -241,6 +252,7 @@ class RNN(_Recurrent):
             bidirectional,
             0,
             dtype,
+            checkpoint,
         )
         self.nonlinearity = nonlinearity
 
@@ -267,6 +279,7 @@ class LSTM(_Recurrent):
         bidirectional: bool = False,
         proj_size: int = 0,
         dtype: Any = None,
+        checkpoint: int | None = None,
     ) -> None:
         super().__init__(
             LSTM_RECURRENCE,
@@ -279,6 +292,7 @@ class LSTM(_Recurrent):
             bidirectional,
             proj_size,
             dtype,
+            checkpoint,
         )
 
     def forward(
@@ -305,6 +319,7 @@ class GRU(_Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         dtype: Any = None,
+        checkpoint: int | None = None,
     ) -> None:
         super().__init__(
             GRU_RECURRENCE,
@@ -317,6 +332,7 @@ class GRU(_Recurrent):
             bidirectional,
             0,
             dtype,
+            checkpoint,
         )
 
     def forward(self, input: Any, hx: Any = None, lengths: Any = None) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.dtypes import int64, promote
-from graphc.errors import DTypeError, ShapeError, TraceError
+from graphc.errors import ArgumentError, DTypeError, ShapeError, TraceError
 from graphc.frontends.tracing.convert import as_tensor, cast, emit, is_weak, to, whole_number
 from graphc.frontends.tracing.face import face
 from graphc.frontends.tracing.recorder import current, recording
@@ -47,6 +47,7 @@ class _Loop:
     xs_tree: Tree
     length: int
     reverse: bool
+    checkpoint: int
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,16 @@ def scan(
     xs: Any = None,
     length: int | None = None,
     reverse: bool = False,
+    checkpoint: int | None = None,
 ) -> tuple[Any, Any]:
     """The loop `for x in xs: carry, y = body(carry, x)`; gives (last carry, stacked ys).
 
     `init`, `xs`, carries and ys are tensors or nested tuples, lists and dicts of them. A carry
     keeps its shape and type. Without `xs`, body gets None `length` times. `reverse` starts at
     the end of `xs`; ys stay in the order of xs.
+
+    `checkpoint` is a number of steps: a gradient keeps only the carries after so many of them,
+    and runs each segment again. About the root of the length takes the least memory.
     """
     first, carry_tree = flatten(init)
     sequences, xs_tree = flatten(xs)
@@ -88,8 +93,18 @@ def scan(
         xs_tree,
         _length(tensors, length),
         bool(reverse),
+        _checkpoint(checkpoint),
     )
     return _append(*_settled(loop))
+
+
+def _checkpoint(steps: int | None) -> int:
+    """Raises ArgumentError for less than one step."""
+    if steps is None:
+        return 0
+    if whole_number(steps, "scan: checkpoint") < 1:
+        raise ArgumentError(f"scan: checkpoint is {steps}; expected at least 1 step")
+    return int(steps)
 
 
 def _length(xs: list[Tensor], length: int | None) -> int:
@@ -179,6 +194,7 @@ def _append(loop: _Loop, body: _Body) -> tuple[Any, Any]:
     carried = len(results) + len(written)
     attrs: dict[str, Any] = {"length": loop.length, "reverse": loop.reverse}
     attrs |= {"consts": len(operands), "carries": carried}
+    attrs |= {"checkpoint": loop.checkpoint} if loop.checkpoint else {}
     found = outer.emit("scan", [*operands, *loop.carries, *state_operands, *xs], attrs, [region])
     for holder, tensor in zip(written, found[len(results) : carried], strict=True):
         outer.write(holder, tensor)

@@ -68,6 +68,7 @@ def _meaning_scan(
     carries: int,
     reverse: bool,
     regions: Sequence[Graph],
+    checkpoint: int = 0,
 ) -> tuple[NumpyArray, ...]:
     (body,) = regions
     loop = Loop(length, consts, carries, reverse)

@@ -106,10 +106,13 @@ class Differentiator(Emitter, Protocol):
         """
         ...
 
-    def linearise(self, region: Graph, wanted: Sequence[int], held: Sequence[int]) -> Linearised:
+    def linearise(
+        self, region: Graph, wanted: Sequence[int], held: Sequence[int], again: bool = False
+    ) -> Linearised:
         """As `differentiate`, but with results of the forward handed to the backward.
 
-        `held` are the positions of the inputs that the backward has at no cost.
+        `held` are the positions of the inputs that the backward has at no cost. Where `again`,
+        only inputs are handed over.
         """
         ...
 

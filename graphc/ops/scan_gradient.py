@@ -11,7 +11,7 @@ summed in a carry; pass split-scan takes such sums out of the loop.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graphc.ir import Graph, Node, Value
@@ -21,12 +21,17 @@ from graphc.ops.define import Differentiator, Linearised
 
 @dataclass(frozen=True)
 class Loop:
-    """How a scan's operands, and its region's inputs and outputs, divide."""
+    """How a scan's operands, and its region's inputs and outputs, divide.
+
+    checkpoint   after how many iterations reverse mode keeps the carries, to compute all else
+                 again; 0: it keeps what it reads of every iteration
+    """
 
     length: int
     consts: int
     carries: int
     reverse: bool = False
+    checkpoint: int = 0
 
     @property
     def first_slice(self) -> int:
@@ -42,7 +47,13 @@ class Loop:
 
 
 def loop_of(attrs: Mapping[str, Any]) -> Loop:
-    return Loop(attrs["length"], attrs["consts"], attrs["carries"], attrs["reverse"])
+    return Loop(
+        attrs["length"],
+        attrs["consts"],
+        attrs["carries"],
+        attrs["reverse"],
+        attrs.get("checkpoint", 0),
+    )
 
 
 def scan_vjp(b: Any, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
@@ -54,13 +65,15 @@ def scan_vjp(b: Any, node: Node, cotangents: Sequence[Value | None]) -> Sequence
         if value.dtype.is_float and (loop.is_carry(position) or b.wants(value))
     ]
     held = [p for p in range(len(body.inputs)) if not loop.is_carry(p)]
-    cut: Linearised = b.linearise(body, wanted, held)
+    again = loop.checkpoint == 1
+    cut: Linearised = b.linearise(body, wanted, held, again)
     attrs = {
         "length": loop.length,
         "reverse": not loop.reverse,
         "consts": loop.consts,
         "carries": sum(position < loop.first_slice for position in wanted),
     }
+    attrs |= {"checkpoint": 1} if again else {}
     operands = _backward_operands(b, node, loop, cotangents, wanted, cut)
     backward = _backward_body(cut, body, wanted, loop)
     results = b.emit("scan", operands, attrs, (backward,))
@@ -132,7 +145,44 @@ def _backward_body(cut: Linearised, body: Graph, wanted: Sequence[int], loop: Lo
     operands = [*(saved[value] for value in cut.saved), *d_outputs]
     found = dict(zip(wanted, b.inline(cut.backward, operands), strict=True))
     for position, so_far in sums.items():
-        found[position] = b.add(so_far, found[position])
+        found[position] = _added(b, so_far, found[position])
     formal = (*consts, *d_outputs[:carried], *sums.values(), *xs, *stacks, *d_outputs[carried:])
     outputs = tuple(found[position] for position in _carries_first(wanted, loop))
     return Graph(cut.backward.name, formal, tuple(b.nodes), outputs)
+
+
+def _added(b: Builder, so_far: Value, term: Value) -> Value:
+    """The sum so far plus a term. Where the term is a sum that a loop inside starts with zero, that
+    loop goes on with the sum so far: the same additions in the same order as of one long loop."""
+    producers = {result: node for node in b.nodes for result in node.results}
+    node = producers.get(term)
+    if node is not None and node.op == "scan":
+        number = node.results.index(term)
+        place = loop_of(node.attrs).consts + number
+        if _is_sum(node, number) and is_zero(node.operands[place], producers):
+            operands = (*node.operands[:place], so_far, *node.operands[place + 1 :])
+            b.nodes[b.nodes.index(node)] = replace(node, operands=operands)
+            return term
+    return b.add(so_far, term)
+
+
+def _is_sum(node: Node, number: int) -> bool:
+    """Whether a loop does nothing with a result but to add to it as a carry."""
+    (body,), loop = node.regions, loop_of(node.attrs)
+    if number >= loop.carries:
+        return False
+    carry, new = body.inputs[loop.consts + number], body.outputs[number]
+    maker = body.producers.get(new)
+    if maker is None or maker.op != "add" or maker.operands[0] is not carry:
+        return False
+    return body.users.get(carry) == (maker,) and maker.operands[1] is not carry
+
+
+def is_zero(value: Value, producers: Mapping[Value, Node]) -> bool:
+    """Whether the value is a constant zero, broadcast."""
+    node = producers.get(value)
+    while node is not None and node.op == "broadcast":
+        node = producers.get(node.operands[0])
+    if node is None or node.op != "constant" or node.result.type.size != 1:
+        return False
+    return not node.attrs["value"].data.any()

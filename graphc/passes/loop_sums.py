@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.ir import Graph, Node, Value
+from graphc.ops.scan_gradient import is_zero
 from graphc.passes.batching import Batch
 
 _THROUGH = ("transpose", "reshape")  # the total of a view is the view of the total
@@ -125,16 +126,6 @@ def _total_scatter(batch: Batch, node: Node) -> Value:
     flat = b.reshape(where, (count,)), b.reshape(rows, (count, *kept))
     (found,) = b.emit("scatter_add", (start, *flat), node.attrs)
     return found
-
-
-def is_zero(value: Value, producers: Mapping[Value, Node]) -> bool:
-    """Whether the value is a constant zero, broadcast."""
-    node = producers.get(value)
-    while node is not None and node.op == "broadcast":
-        node = producers.get(node.operands[0])
-    if node is None or node.op != "constant" or node.result.type.size != 1:
-        return False
-    return not node.attrs["value"].data.any()
 
 
 def _times(batch: Batch, base: Value) -> Value:

@@ -15,7 +15,8 @@ from dataclasses import replace
 from graphc.errors import ArgumentError, VerifyError
 from graphc.ir import Graph, Node, Value
 from graphc.ops.build import Builder
-from graphc.ops.define import Linearised, get
+from graphc.ops.define import Decompose, Linearised, get
+from graphc.ops.scan_segments import has_segments, in_segments
 from graphc.passes.clone import live_nodes
 from graphc.passes.linearise import linearise
 
@@ -44,11 +45,13 @@ class GradientBuilder(Builder):
         nodes = live_nodes(forward_and_back.nodes, back)
         return Graph(f"{region.name}.vjp", forward_and_back.inputs, nodes, back)
 
-    def linearise(self, region: Graph, wanted: Sequence[int], held: Sequence[int]) -> Linearised:
+    def linearise(
+        self, region: Graph, wanted: Sequence[int], held: Sequence[int], again: bool = False
+    ) -> Linearised:
         """The region with results for its reverse, and the reverse of a region that reads them."""
         both = self._both(region, wanted)
         at_hand = {region.inputs[position] for position in held}
-        return linearise(region, both, at_hand, keep=not self.recompute)
+        return linearise(region, both, at_hand, keep=not (self.recompute or again))
 
     def _both(self, region: Graph, wanted: Sequence[int]) -> Graph:
         seeded = [i for i, value in enumerate(region.outputs) if value.dtype.is_float]
@@ -110,16 +113,23 @@ def _run_forward(builder: GradientBuilder, region: Graph) -> tuple[Value, ...]:
 def _forward_node(builder: GradientBuilder, node: Node) -> Sequence[Value]:
     record = get(node.op)
     is_active = not builder.active.isdisjoint(node.operands) and not record.zero_gradient
+    if is_active and has_segments(node):
+        return _opened(builder, node, in_segments)
     if is_active and record.vjp is None and record.decompose is not None:
-        inner = Builder(node.source)
-        results = record.decompose(inner, node)
-        for simpler in inner.nodes:
-            _forward_node(builder, simpler)
-        return results
+        return _opened(builder, node, record.decompose)
     builder.nodes.append(node)
     if is_active:
         builder.active.update(value for value in node.results if value.dtype.is_float)
     return node.results
+
+
+def _opened(builder: GradientBuilder, node: Node, open_into: Decompose) -> Sequence[Value]:
+    """Append other nodes that compute a node's results; these."""
+    inner = Builder(node.source)
+    results = open_into(inner, node)
+    for simpler in inner.nodes:
+        _forward_node(builder, simpler)
+    return results
 
 
 def _run_backward(builder: GradientBuilder, cotangents: dict[Value, Value]) -> None:

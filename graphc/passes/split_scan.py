@@ -27,13 +27,13 @@ from typing import ClassVar
 from graphc.ir import Graph, Node, Remark, Value
 from graphc.ops.build import Builder
 from graphc.ops.define import get, make_node
-from graphc.ops.scan_gradient import Loop, loop_of
+from graphc.ops.scan_gradient import Loop, is_zero, loop_of
 from graphc.passes.base import Pass
 from graphc.passes.batching import Batch, Batched, has_rule
 from graphc.passes.clone import live_nodes
 from graphc.passes.dce import remove_dead
 from graphc.passes.fusion_facts import is_cheap, is_view
-from graphc.passes.loop_sums import Sum, find_sums, has_total, is_zero, total_of
+from graphc.passes.loop_sums import Sum, find_sums, has_total, total_of
 
 
 @dataclass(frozen=True)
@@ -141,10 +141,18 @@ class _Split:
     # The plan
 
     def plan(self) -> bool:
-        """Whether anything moves."""
-        self.sums = find_sums(self.body, self.carries, has_total)
-        self._find_late()
-        self.early = [node for node in self.body.nodes if self._is_early(node)]
+        """Whether anything moves.
+
+        Of a loop that keeps little to compute again, only what is the same in all iterations:
+        all else would have to be stacked.
+        """
+        self.sums: list[Sum] = []
+        self.late: set[Node] = set()
+        self.early: list[Node] = []
+        if self.loop.checkpoint != 1:
+            self.sums = find_sums(self.body, self.carries, has_total)
+            self._find_late()
+            self.early = [node for node in self.body.nodes if self._is_early(node)]
         self.ready = [node for node in self.body.nodes if self._is_fixed(node)]
         return bool(self.sums or self.late or self.early or self.ready)
 
