@@ -1,8 +1,8 @@
 """A language model on one half of a text, fine-tuned on the other: all weights, or LoRA.
 
-    python bench/finetuning.py pretrain --data tinyshakespeare.txt
-    python bench/finetuning.py full --data tinyshakespeare.txt
-    python bench/finetuning.py lora --data tinyshakespeare.txt --rank 1 --layers '*.c_*'
+    python bench/finetuning.py pretrain --data tinyshakespeare.txt --steps 5000
+    python bench/finetuning.py full --data tinyshakespeare.txt --lr 3e-4
+    python bench/finetuning.py lora --data tinyshakespeare.txt --lr 2e-3 --rank 2
 
 The model is nanoGPT's for a CPU: 4 layers, 4 heads, 128 wide, 64 characters, batches of 12. Of each
 half the first 90 % train and the last 10 % validate. `pretrain` saves the model in --out; `full`
@@ -28,7 +28,6 @@ from graphc.models import gpt
 
 SIZES = gpt.Sizes(context=64, layers=4, heads=4, width=128)
 BATCH_SIZE = 12
-EVERY = 250  # steps between validations
 
 
 def halves(path: Path, folder: Path) -> tuple[Path, Path]:
@@ -75,7 +74,7 @@ def run(name: str, step: Any, half: Path, options: argparse.Namespace) -> None:
     evaluator = Evaluator(step)
     batches, curve, started = endless(training), [], time.process_time()
     for done in range(options.steps + 1):
-        if done % EVERY == 0:
+        if done % options.every == 0:
             loss = evaluator.evaluate(validation, {})["loss"]
             curve.append((done, loss))
             print(f"{name}  step {done:5d}  validation loss {loss:.4f}", flush=True)
@@ -145,11 +144,12 @@ def main() -> None:
     parser.add_argument("command", choices=("pretrain", "full", "lora"))
     parser.add_argument("--data", type=Path, required=True, help="a text")
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--every", type=int, default=250, help="steps between validations")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--more", action="store_true", help="pre-train the saved model further")
-    parser.add_argument("--rank", type=int, default=1)
+    parser.add_argument("--rank", type=int, default=2)
     parser.add_argument("--alpha", type=float, default=16)
-    parser.add_argument("--layers", nargs="+", default=["*.c_*"])
+    parser.add_argument("--layers", nargs="+", default=["*.c_attn", "*.mlp.*"])
     parser.add_argument("--unfreeze", nargs="+", help="what LoRA leaves trainable beside it")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)

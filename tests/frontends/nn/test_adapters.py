@@ -94,6 +94,20 @@ def test_lora_begins_as_the_base_bit_for_bit(name: str) -> None:
     assert attached.trained == attached.parameters == sum(map(size_of(model), names))
 
 
+@pytest.mark.parametrize("name", ["linear", "conv2d", "groups", "attention"])
+def test_compiled_lora_begins_as_the_compiled_base_and_follows_its_meaning(name: str) -> None:
+    make, patterns, shapes = LAYERS[name]
+    model, inputs = make(), [normal(*shape) for shape in shapes]
+    model.make_state(seed=1)
+    specs = [graphc.Spec(shape) for shape in shapes]
+    expected = graphc.compile(model, *specs)(*inputs)
+    nn.lora(model, *patterns, rank=2, alpha=3.0)
+    program = graphc.compile(model, *specs)
+    np.testing.assert_array_equal(program(*inputs), expected)
+    fill(model)
+    np.testing.assert_allclose(program(*inputs), model(*inputs), rtol=1e-4, atol=1e-4)
+
+
 def size_of(model: nn.Module) -> Callable[[str], int]:
     return lambda name: model.get_parameter(name).size
 
