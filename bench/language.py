@@ -48,7 +48,7 @@ class Configuration:
 
 CONFIGURATIONS = {
     "nano": Configuration(4, 4, 128, 64, 12, 2000),
-    "large": Configuration(6, 6, 192, 128, 32, 3000, dropout=0.1),
+    "large": Configuration(6, 6, 192, 128, 16, 3000, every=500),
 }
 
 

@@ -117,6 +117,8 @@ class Decoder:
 
     def choosing(self, rule: Sampling) -> CompiledFunction:
         """The program of one position that draws the next token."""
+        if (known := self._programs.get(("choose", rule.kind()))) is not None:
+            return known
 
         def choose(tokens: Any, position: Any, number: Any, *inputs: Any) -> Any:
             return drawn(self._step(tokens, position)[:, -1], rule, number, *inputs)

@@ -90,7 +90,9 @@ class _Text:
             self.tokens[number, : len(row)] = row
 
     def is_done(self, at: int) -> bool:
-        return bool((self.stopped | (at + 1 >= self.starts + self.length)).all())
+        return self.stop is not None and bool(
+            (self.stopped | (at + 1 >= self.starts + self.length)).all()
+        )
 
     def take(self, at: int, drawn: Array) -> list[int | None]:
         """Enter what was drawn behind position `at`, where the prompt has nothing there."""
