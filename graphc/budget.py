@@ -5,7 +5,8 @@
 Only the arena can give way. Each try asks the pass `remat` for the share of the live bytes that
 would fit, lowers and plans; the plan says what came of it, and the next try asks for as much less
 as was missing. Where there are loops, the other way to differentiate them is tried as well, which
-keeps only what each iteration starts from. Code is generated for what fits alone.
+keeps only what each iteration starts from. Code is generated for what fits alone, and what was
+found is kept beside the programs.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ class Way(Protocol):
 
     def alternatives(self: _Way) -> tuple[_Way, ...]: ...
 
+    def remembered(self: _Way, budget: str) -> _Way | None: ...
+
+    def remember(self: _Way, budget: str, chosen: _Way) -> None: ...
+
 
 _Way = TypeVar("_Way", bound=Way)
 
@@ -40,11 +45,20 @@ _Way = TypeVar("_Way", bound=Way)
 def within_budget(way: _Way, budget_bytes: int | None, threads: int) -> tuple[_Way, Compiled]:
     """The way that was taken, and its result, of a peak of at most the budget (None: any).
 
-    Raises MemoryBudgetError with the least peak that was reached.
+    What was found before is taken again with no search. Raises MemoryBudgetError with the least
+    peak that was reached.
     """
     if budget_bytes is None:
         return way, way.result()
-    return _Search(way, budget_bytes, threads).run(way)
+    name = f"{budget_bytes} bytes, {threads} threads"
+    known = way.remembered(name)
+    if known is not None:
+        compiled = known.result()
+        if compiled.plan.with_threads(threads).peak_bytes <= budget_bytes:
+            return known, compiled
+    found = _Search(way, budget_bytes, threads).run(way)
+    way.remember(name, found[0])
+    return found
 
 
 class _Search:

@@ -99,6 +99,14 @@ class _Compilation:
         """The same, with tensors computed again until that much of the peak is left."""
         return replace(self, passes=(*self.passes, Remat(percent)), plain=self)
 
+    def remembered(self, budget: str) -> _Compilation | None:
+        """The way that kept a budget before."""
+        passes = self.kept.choice(budget)
+        return None if passes is None else replace(self, passes=passes)
+
+    def remember(self, budget: str, chosen: _Compilation) -> None:
+        self.kept.choose(budget, chosen.passes)
+
     def alternatives(self) -> tuple[_Compilation, ...]:
         """Other ways to the same bits, that may take less memory: loops that run again."""
         passes = tuple(

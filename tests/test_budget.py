@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,14 @@ import pytest
 
 import graphc.functional as F
 from graphc import Spec, TrainStep, nn, optim
+from graphc import budget as budget_module
 from graphc.budget import MOST_TRIES
 from graphc.compiler import memory_of
 from graphc.errors import MemoryBudgetError
 from graphc.models.resnet20 import ResNet20
+from graphc.passes.pipeline_text import format_pipeline
+from graphc.passes.pipelines import DEFAULT
+from graphc.runtime import kept
 
 
 class Text(nn.Module):
@@ -157,3 +162,32 @@ def test_loops_run_again_from_what_each_iteration_starts_from() -> None:
     state = tight.state_dict()
     for name, array in whole.state_dict().items():
         np.testing.assert_array_equal(array, state[name], err_msg=name)
+
+
+def test_what_was_found_is_not_searched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAPHC_CACHE", str(tmp_path))
+    memory = text_step().program.memory
+    budget = memory.peak_bytes - memory.arena_bytes * 3 // 10
+    first = text_step(memory_budget=budget)
+    found = first.program.memory
+    monkeypatch.setattr(budget_module, "_Search", lambda *_: pytest.fail("it is searched again"))
+    again = text_step(memory_budget=budget)
+    assert again.program.memory == found
+    stages = [str(step.program.stage("fused")) for step in (first, again)]
+    assert stages[0] == stages[1]
+    batch = batch_of(again)
+    assert float(first(*batch)) == float(again(*batch))
+
+
+def test_a_choice_that_no_longer_fits_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAPHC_CACHE", str(tmp_path))
+    memory = text_step().program.memory
+    budget = memory.peak_bytes - memory.arena_bytes * 3 // 10
+    text_step(memory_budget=budget).compile()
+    (choice,) = kept.CHOICES.entries()
+    kept.CHOICES.write(choice.path.name, format_pipeline(DEFAULT).encode())
+    assert text_step(memory_budget=budget).program.memory.peak_bytes <= budget

@@ -21,7 +21,7 @@ from graphc import ops, settings
 from graphc.ir import Graph
 from graphc.loops import Schedule
 from graphc.passes.base import Pipeline
-from graphc.passes.pipeline_text import format_pipeline
+from graphc.passes.pipeline_text import format_pipeline, parse_pipeline
 from graphc.runtime.cache import Store, trim
 from graphc.runtime.compiled import Compiled, from_bytes, to_bytes
 from graphc.runtime.lines import Lines
@@ -30,7 +30,8 @@ from graphc.runtime.versions import sources_digest
 Array = np.ndarray[Any, Any]
 
 PROGRAMS = Store("programs")
-KINDS = ("programs", "objects")  # of the files in the cache
+CHOICES = Store("choices")  # of pipelines, under a memory budget
+KINDS = ("programs", "objects", "choices")  # of the files in the cache
 _ROOT = os.path.dirname(graphc.__file__)
 # What turns a traced graph into a schedule and a plan.
 _FILES = ("backend.py", "compiler.py", "dtypes.py", "lexing.py")
@@ -83,6 +84,19 @@ class KeptProgram:
             return
         PROGRAMS.write(self.key, to_bytes(compiled, self.lines, self.graph.constants))
         trim(KINDS, settings.cache_bytes())
+
+    def choice(self, budget: str) -> Pipeline | None:
+        """The pipeline that was found to keep a budget; None where none is known."""
+        data = None if self.key is None else CHOICES.read(self._of(budget))
+        return None if data is None else parse_pipeline(data.decode())
+
+    def choose(self, budget: str, passes: Pipeline) -> None:
+        """Keep the pipeline that was found, so that the search is not repeated."""
+        if self.key is not None:
+            CHOICES.write(self._of(budget), format_pipeline(passes).encode())
+
+    def _of(self, budget: str) -> str:
+        return hashlib.sha256(f"{self.key} {budget}".encode()).hexdigest()
 
 
 def _are_ours(passes: Pipeline) -> bool:
