@@ -38,6 +38,7 @@ def draw(files: list[Path], target: Path) -> None:
     curves.grid(alpha=0.3)
     bytes_.set(ylabel="MB of the plan", xticks=range(len(LABELS)))
     bytes_.set_xticklabels(LABELS.values())
+    bytes_.margins(y=0.3)
     bytes_.legend()
     figure.savefig(target, metadata={"Date": None})
 
