@@ -55,6 +55,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], tuple[tuple[in
     "attention": (attention(), ("*.?_proj", "*.out_proj"), ((2, 5, 8),)),
     "query and value": (attention(), ("*.q_proj", "*.v_proj"), ((2, 5, 8),)),
     "cross attention": (attention(), ("*.[qk]_proj",), ((2, 5, 8), (2, 3, 8))),
+    "grouped": (attention(num_kv_heads=1), ("*.?_proj",), ((2, 5, 8),)),
     "other widths": (attention(kdim=6, vdim=6), ("*_proj",), ((2, 5, 8), (2, 3, 6))),
 }
 
@@ -355,3 +356,24 @@ def test_a_layer_that_shares_its_weight_is_passed_over() -> None:
 def test_options_outside_their_meaning_are_refused(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ArgumentError, match=text):
         nn.lora(nn.Sequential(nn.Linear(2, 2)), "0", **options)
+
+
+def test_a_decoder_with_all_adapters_goes_on_position_by_position() -> None:
+    """What a cache of keys and values gives is what the whole target gives."""
+    options: dict[str, Any] = {"batch_first": True, "norm_first": True, "dtype": "float64"}
+    layer = nn.TransformerDecoderLayer(8, 2, 12, dropout=0.0, **options)
+    stack = nn.TransformerDecoder(layer, 2).eval()
+    nn.lora(stack, "*.self_attn.[qv]_proj", "*.multihead_attn.[qk]_proj", "*.out_proj", rank=2)
+    nn.bottleneck(stack, "*.linear2", width=3)
+    nn.prefix(stack, "*.self_attn", "*.multihead_attn", length=3)
+    stack.make_state(seed=1)
+    fill(stack)
+    x, memory = (normal(2, length, 8).astype(np.float64) for length in (6, 4))
+    specs = [graphc.Spec(array.shape, "float64") for array in (x, memory)]
+    expected = graphc.compile(lambda x, m: stack(x, m, tgt_is_causal=True), *specs)(x, memory)
+    cache = stack.make_cache(2, 6, 2, 4)
+    graphc.compile(lambda m: stack.remember(m, cache), specs[1])(memory)
+    one = (graphc.Spec((2, 1, 8), "float64"), graphc.Spec((), "int32"))
+    step = graphc.compile(lambda x, p: stack(x, None, cache=cache, position=p), *one)
+    found = [step(x[:, n : n + 1], np.int32(n)) for n in range(6)]
+    np.testing.assert_allclose(np.concatenate(found, axis=1), expected, rtol=1e-9, atol=1e-11)
