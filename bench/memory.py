@@ -6,7 +6,7 @@
 
 Resident memory is the largest that the process has had (VmHWM), less what it had once its
 libraries were imported; both are given. A process runs 5 steps of a row on the given threads, after
-compiling it in another process, as a user's second run would.
+compiling it in another process, as a user's second run would; with --cold it compiles by itself.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
@@ -155,7 +156,7 @@ def most_bytes() -> int:
     return int(kibibytes) * 1024
 
 
-def show_processes(names: list[str], threads: int, torch_python: str | None) -> None:
+def show_processes(names: list[str], threads: int, torch_python: str | None, cold: bool) -> None:
     import tempfile
 
     import numpy as np
@@ -172,8 +173,10 @@ def show_processes(names: list[str], threads: int, torch_python: str | None) -> 
     )
     rows: list[tuple[str, ...]] = [(*head, "whole / torch's", "step / torch's")]
     for name in names:
-        ROWS[name].step(threads).compile()  # into the cache
-        ours = in_process([sys.executable, "-m", "bench.memory", "one", name], threads)
+        if not cold:
+            ROWS[name].step(threads).compile()  # into the cache
+        kept = {"GRAPHC_CACHE": "off"} if cold else {}
+        ours = in_process([sys.executable, "-m", "bench.memory", "one", name], threads, kept)
         cells = [name, mib(ours["peak"]), *sizes(ours)]
         if torch_python:
             with tempfile.TemporaryDirectory() as folder:
@@ -198,9 +201,15 @@ def step_bytes(found: dict[str, int]) -> int:
     return found["most"] - found["start"]
 
 
-def in_process(command: list[str], threads: int) -> dict[str, int]:
+def in_process(
+    command: list[str], threads: int, environment: Mapping[str, str] | None = None
+) -> dict[str, int]:
     done = subprocess.run(
-        [*command, "--threads", str(threads)], check=True, capture_output=True, text=True
+        [*command, "--threads", str(threads)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(environment or {})},
     )
     found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -213,6 +222,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--torch", help="the Python that has torch")
+    parser.add_argument("--cold", action="store_true", help="graphc compiles in the process")
     parser.add_argument("--twin")
     parser.add_argument("--arrays")
     options = parser.parse_intermixed_args()
@@ -227,7 +237,7 @@ def main() -> None:
     elif options.what == "budget":
         show_budgets(names, options.threads, options.rounds)
     elif options.what == "process":
-        show_processes(names, options.threads, options.torch)
+        show_processes(names, options.threads, options.torch, options.cold)
     else:
         print(json.dumps(run_graphc(names[0], options.threads)))
 

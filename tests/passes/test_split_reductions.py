@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import graphc
+import graphc.functional as F
 from graphc import dtypes
 from graphc.ir import Graph, TensorType, Value
 from graphc.ops import Builder
@@ -61,6 +63,53 @@ def test_split(case: tuple[tuple[int, ...], tuple[int, ...]], expected: list[str
 def test_left_whole(shape: tuple[int, ...], axes: tuple[int, ...]) -> None:
     graph = fold("sum", shape, axes)
     assert SplitReductions().run(graph) is graph
+
+
+MILLIONS = ["reshape [4096, 2048]", "sum [4096]", "reshape [64, 64]", "sum [64]", "sum []"]
+RUNS = {
+    "millions": (((1 << 23,), (0,)), MILLIONS),
+    "a dimension with no divisor": (
+        ((100_003,), (0,)),
+        [
+            "slice [98304]",
+            "slice [1699]",
+            "reshape [48, 2048]",
+            "sum [48]",
+            *["sum []"] * 2,
+            "add []",
+        ],
+    ),
+    "rows longer than any normalisation's": (
+        ((9, 1 << 20), (1,)),
+        ["reshape [9, 512, 2048]", "sum [9, 512]", "sum [9]"],
+    ),
+    "columns": (
+        ((1 << 17, 3), (0,)),
+        ["reshape [2048, 64, 3]", "sum [2048, 3]", "reshape [32, 64, 3]", "sum [32, 3]", "sum [3]"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("case", "expected"), RUNS.values(), ids=RUNS.keys())
+def test_long_sums_are_folded_in_runs(
+    case: tuple[tuple[int, ...], tuple[int, ...]], expected: list[str]
+) -> None:
+    graph = fold("sum", *case)
+    after = SplitReductions().run(graph)
+    verify(after)
+    assert shapes(after) == expected
+    x = np.random.default_rng(0).normal(size=case[0])
+    np.testing.assert_allclose(evaluate(after, (x,))[0][0], evaluate(graph, (x,))[0][0])
+    assert SplitReductions().run(after) is after
+
+
+@pytest.mark.parametrize("count", [10_000_000, 3_000_017, 1 << 22])
+def test_sums_of_millions_are_exact_to_a_few_roundings(count: int) -> None:
+    """0.1 is rounded up, so that all rounding errors of a sum in order go the same way."""
+    program = graphc.compile(lambda x: F.sum(x), graphc.Spec((count,)))
+    x = np.full(count, 0.1, np.float32)
+    exact = count * float(np.float32(0.1))
+    assert abs(float(program(x)) - exact) <= 1e-6 * exact
 
 
 def test_a_long_product_is_split() -> None:
