@@ -27,8 +27,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 Losses = dict[str, float]
-LONG = 1000  # random batches at the end; SHORT of them are nanoGPT's estimate
-SHORT = 20
+SHORT = 20  # random batches: nanoGPT's estimate
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,12 @@ class Configuration:
     dropout: float = 0.0
     rate: float = 1e-3
     every: int = 250  # steps between measurements
+    long: int = 1000  # random batches that are measured at the end
 
 
 CONFIGURATIONS = {
     "nano": Configuration(4, 4, 128, 64, 12, 2000),
-    "large": Configuration(6, 6, 192, 128, 16, 3000, every=500),
+    "large": Configuration(6, 6, 192, 128, 16, 1000, long=200),
 }
 
 
@@ -81,7 +81,8 @@ def measure(
     """The losses of the rest of the text; `loss` takes a batch of sizes.batch windows."""
     draw = np.random.default_rng(1337)
     found = [
-        loss(*random_batch(text.rest, sizes, draw)) for _ in range(LONG if long else 5 * SHORT)
+        loss(*random_batch(text.rest, sizes, draw))
+        for _ in range(sizes.long if long else 2 * SHORT)
     ]
     result = {
         f"{count} random batches": float(np.mean(found[:count])) for count in (SHORT, len(found))
