@@ -79,7 +79,7 @@ def next_of_a(blocks: Blocks, place: Mapping[str, Expr]) -> Prefetch | None:
         return None
     vectors = -(-tile.wide * a.dtype.itemsize // blocks.target.vector_bytes)
     loads_limit = tile.high * vectors <= tile.high + vectors + 1
-    near = blocks.kernel.by_name[a.buffer].nbytes <= blocks.target.l1_bytes
+    near = blocks.chunk_depth * _LINE_BYTES <= blocks.target.l1_bytes // 2
     if near or loads_limit or rows.step > 1 or blocks.nest.dot.where is not None:
         return None
     name = rows.names[0]
