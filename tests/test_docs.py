@@ -1,4 +1,4 @@
-"""The commands that docs/ shows are run."""
+"""The commands that docs/ shows are run, but those on a data set or a run of the reader's."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ COMMANDS = [
     (page.stem, command)
     for page in sorted(DOCS.glob("*.md"))
     for command in re.findall(r"^    graphc (.+)$", page.read_text(), re.MULTILINE)
+    if not re.search(r"--(data|from) ", command)
 ]
 
 

@@ -9,37 +9,20 @@ from typing import Any
 
 from graphc import settings
 from graphc.cli.batches import batch_of
+from graphc.cli.loading import load
 from graphc.errors import ArgumentError
 
 _SHOWN = 30  # rows of a profile
 _SHOWN_TENSORS = 12  # that are the furthest off
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "--profile", action="store_true", help="every launch against the machine's roof"
-    )
-    what.add_argument(
-        "--fused-vs-unfused",
-        action="store_true",
-        help="prove that they agree, then time each fusion on and off",
-    )
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each program (default 2)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--all", action="store_true", help="with --profile: the shortest rows too")
-    parser.add_argument(
-        "--by-kernel", action="store_true", help="with --profile: launches of a kernel as one row"
-    )
-    parser.add_argument("--trace", metavar="FILE", help="with --profile: a Chrome trace of a step")
-
-
-def bench(options: argparse.Namespace, step: Any, training: Any) -> None:
-    """Measure a TrainStep; batches come from the training loader where there is one."""
+def bench(options: argparse.Namespace) -> None:
+    """Measure a training step; batches come from the training loader where there is one."""
     if options.seconds <= 0:
         raise ArgumentError(f"--seconds is {options.seconds}, expected more than 0")
     if (options.trace or options.all or options.by_kernel) and not options.profile:
         raise ArgumentError("--trace, --all and --by-kernel go with --profile")
+    step, training, *_ = load(options)
     batch = batch_of(step, training)
     if options.profile:
         _profile(options, step, batch)

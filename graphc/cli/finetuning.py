@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from graphc import nn, optim
-from graphc.cli.finetuning_options import SLOWER
-from graphc.cli.training import train
+from graphc.cli.loading import load
+from graphc.cli.options import SLOWER
+from graphc.cli.training import run_training
 from graphc.errors import ArgumentError, CheckpointError
 from graphc.frontends.train.checkpoint import save
 from graphc.frontends.train.description import read_description
@@ -38,14 +39,15 @@ def described(source: str, model: str) -> Mapping[str, Any] | None:
     return found if found.get("model") == model else None
 
 
-def finetune(options: argparse.Namespace, step: Any, training: Any, test: Any, epochs: int) -> None:
+def finetune(options: argparse.Namespace) -> None:
     """Load, adapt, train, save and report."""
-    model = step.model
+    loaded = load(options, described(options.source, options.model))
+    model = loaded.step.model
     print(load_into(model, options.source, _renaming(options.rename), options.skip))
     _choose_trained(options, model)
-    steps = max(1, epochs * len(training))
-    step = retraced(step, _optimizer(options, step.optimizer, model, steps))
-    out = train(options, step, training, test, epochs)
+    steps = max(1, loaded.epochs * len(loaded.training))
+    optimizer = _optimizer(options, loaded.step.optimizer, model, steps)
+    out = run_training(options, loaded._replace(step=retraced(loaded.step, optimizer)))
     if _is_adapted(options):
         save_adapters(out / "adapters.safetensors", model, {"model": options.model})
     if options.lora:

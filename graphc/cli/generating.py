@@ -14,29 +14,6 @@ from graphc.errors import ArgumentError, DataError
 MODELS = ("gpt",)
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "model", metavar="MODEL", nargs="?", default="gpt", help="a language model (default gpt)"
-    )
-    command.add_argument("--from", dest="source", metavar="RUN", help="a run's folder")
-    command.add_argument(
-        "--prompt", metavar="TEXT", help="what the text begins with (default: a new line)"
-    )
-    command.add_argument("--length", type=int, default=500, help="of what is added, in tokens")
-    command.add_argument(
-        "--temperature", type=float, default=0.8, help="below 1 likelier tokens, 0 the likeliest"
-    )
-    command.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens")
-    command.add_argument(
-        "--top-p", type=float, metavar="P", help="draw from the likeliest that make up P"
-    )
-    command.add_argument("--seed", type=int, default=0, help="of the draws")
-    command.add_argument(
-        "--average", type=int, default=1, metavar="N", help="mean weights of N last checkpoints"
-    )
-    command.add_argument("--threads", type=int)
-
-
 def generate(options: argparse.Namespace) -> None:
     """Print the prompt and what follows."""
     from graphc.frontends.decoding.sampling import Sampling

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import inspect
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphc.errors import ArgumentError
 from graphc.frontends.train.step import TrainStep
@@ -14,7 +15,31 @@ from graphc.models.registry import find
 
 DEFAULT_EPOCHS = 10  # of a model in a file
 
-Loaded = tuple[Any, Any, Any, int]
+
+class Loaded(NamedTuple):
+    """A training step with its loaders; None where there is no data."""
+
+    step: Any
+    training: Any
+    test: Any
+    epochs: int
+
+
+def load(options: argparse.Namespace, like: Any = None) -> Loaded:
+    """What the options of a command name, seeded and set to run where they say."""
+    loaded = load_model(
+        options.model,
+        getattr(options, "data", None),
+        options.batch_size,
+        getattr(options, "epochs", None),
+        like,
+    )
+    loaded.step.backend, loaded.step.threads = options.backend, options.threads
+    if options.seed is not None:
+        for seeded in loaded[:3]:
+            if hasattr(seeded, "seed"):  # a loader of the user's own may have none
+                seeded.seed = options.seed
+    return loaded
 
 
 def load_model(
@@ -24,7 +49,7 @@ def load_model(
     epochs: int | None = None,
     like: Any = None,
 ) -> Loaded:
-    """(step, training loader or None, test loader or None, epochs).
+    """The step and loaders that a ready model or a function in a file gives.
 
     `like` is the description of a run whose sizes and vocabulary a ready model takes over.
 
@@ -35,7 +60,7 @@ def load_model(
     if not colon or not path.endswith(".py"):
         model = find(name)
         made = model.make(data, batch_size, epochs, like)
-        return (*made, model.epochs if epochs is None else epochs)
+        return Loaded(*made, model.epochs if epochs is None else epochs)
     made = _call(_function(Path(path), function), data, batch_size, epochs)
     parts = made if isinstance(made, tuple) else (made,)
     if not 1 <= len(parts) <= 3 or not isinstance(parts[0], TrainStep):
@@ -44,7 +69,7 @@ def load_model(
             "(TrainStep, loader) or (TrainStep, loader, test loader)"
         )
     step, train, test = (*parts, None, None)[:3]
-    return step, train, test, DEFAULT_EPOCHS if epochs is None else epochs
+    return Loaded(step, train, test, DEFAULT_EPOCHS if epochs is None else epochs)
 
 
 def _described(made: Any) -> str:

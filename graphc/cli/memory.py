@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
+from graphc.cli.loading import load
 from graphc.compiler import memory_of
 from graphc.errors import MemoryBudgetError
 from graphc.frontends.compile import pipeline
@@ -14,12 +14,13 @@ from graphc.inspect.memory_report import memory_report
 from graphc.planning.memory_plan import MemoryPlan
 
 
-def memory(options: argparse.Namespace, step: Any) -> None:
+def memory(options: argparse.Namespace) -> None:
     """Print the report.
 
     Raises MemoryBudgetError where the peak is above the limit, which says what a memory budget of
     that size would reach.
     """
+    step = load(options).step
     plan_of = partial(
         memory_of,
         step.graph,

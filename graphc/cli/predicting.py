@@ -15,16 +15,6 @@ if TYPE_CHECKING:  # what it takes to predict is loaded when it is asked for
     from graphc.models.prediction import Prediction
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("model", metavar="MODEL", help="a ready model, or path.py:function")
-    command.add_argument("inputs", metavar="INPUT", nargs="+", help="a file, or a folder of files")
-    command.add_argument(
-        "--from", dest="source", required=True, metavar="RUN", help="a run's folder or checkpoint"
-    )
-    command.add_argument("--data", help="of a model in a file whose function takes it")
-    command.add_argument("--json", action="store_true", help="one JSON object a line")
-
-
 def predict(options: argparse.Namespace) -> None:
     """Print a line for every input, as soon as it is known."""
     made = _own_model(options) if ":" in options.model else _ready_model(options)

@@ -6,14 +6,22 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from graphc.errors import GraphcError
+from graphc.cli.loading import Loaded, load
+from graphc.errors import ArgumentError, GraphcError
 from graphc.frontends.tracing import trace
 from graphc.frontends.train.metrics import Metric, accuracy
 from graphc.frontends.train.trainer import Trainer
 
 
-def train(options: argparse.Namespace, step: Any, training: Any, test: Any, epochs: int) -> Path:
+def train(options: argparse.Namespace) -> None:
+    run_training(options, load(options))
+
+
+def run_training(options: argparse.Namespace, loaded: Loaded) -> Path:
     """Train, save and report; the folder of the run."""
+    step, training, test, epochs = loaded
+    if training is None:
+        raise ArgumentError(f"{options.model} gives no data to train on")
     out = _folder(options)
     for program in step.programs:
         memory = program.memory

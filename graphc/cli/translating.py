@@ -11,27 +11,6 @@ from typing import Any
 from graphc.errors import ArgumentError
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "inputs",
-        metavar="FILE | TEXT",
-        nargs="*",
-        help="a file of sentences, a line each, or sentences (default: the standard input)",
-    )
-    command.add_argument(
-        "--from", dest="source", required=True, metavar="RUN", help="a run's folder"
-    )
-    command.add_argument("--beam", type=int, default=5, help="width of the search (default 5)")
-    command.add_argument(
-        "--length-penalty", type=float, default=1.0, metavar="A", help="0 favours short ones"
-    )
-    command.add_argument(
-        "--average", type=int, default=1, metavar="N", help="mean weights of N last checkpoints"
-    )
-    command.add_argument("--batch-size", type=int, default=32)
-    command.add_argument("--threads", type=int)
-
-
 def translate(options: argparse.Namespace) -> None:
     """Print a translation for every sentence."""
     from graphc.models.saved import load_run
