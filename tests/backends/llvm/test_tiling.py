@@ -258,7 +258,7 @@ def test_what_is_read_beside_long_sums_is_fetched_before_them():
 
 
 def test_what_tiles_will_need_next_is_fetched():
-    small = replace(target.X86_64_V4, l1_bytes=2048, l2_bytes=8192)
+    small = replace(target.X86_64_V4, l1_bytes=512, l2_bytes=8192)
     tiled = tile(parse_kernel(WEIGHT_GRADIENT.format(m=150, n=130, k=83)), small)
     verify_kernel(tiled)
     for buffer in ("b0", "b1", "b2"):
