@@ -24,6 +24,7 @@ from .folds import Folds
 from .function import SCALAR, STORED, Function, Val, overload, vector
 from .registers import Lanes, Tile
 from .scalars import Scalars, literal
+from .scaling import SCALE, is_scalable, scale, with_scaling
 
 
 @dataclass
@@ -102,6 +103,8 @@ class Expressions:
         if expr.op == "select":
             return self._select(args, width)
         args = [self.widen(arg, width) for arg in args]
+        if expr.op == SCALE:
+            return scale(self.function, args[0], args[1], expr.dtype)
         return self.scalars.call(expr.op, args, expr.args[-1].dtype, expr.dtype)
 
     def _select(self, args: list[Val], width: int) -> Val:
@@ -112,7 +115,9 @@ class Expressions:
 
     def _formula(self, expr: Call) -> Val:
         number = self.number()
-        lets, result = expand_call(expr, lambda prefix: f"{prefix}.{number}")
+        widest = max(map(self.emit, expr.args), key=lambda value: value.width)
+        rewrite = with_scaling if is_scalable(self.target, widest, expr.dtype) else None
+        lets, result = expand_call(expr, lambda prefix: f"{prefix}.{number}", rewrite)
         for let in lets:
             self.values[let.name] = self.emit(let.value)
         return self.emit(result)

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from graphc.dtypes import DType, int64
 from graphc.errors import CompileError
 from graphc.loops import (
     Buffer,
@@ -30,7 +29,7 @@ from graphc.loops import (
 )
 from graphc.target import Target
 
-from .elementwise import loads, reduces
+from .contents import folds_in_order, holds_formulas, reads_tiles, tiles_in, widest, written_tiles
 from .expressions import Expressions
 from .function import STORED, Function, Val, overload, vector
 from .registers import Lanes, Tile
@@ -41,9 +40,12 @@ SCRATCH_ALIGNMENT = 64
 # A result larger than this leaves the last cache before anyone reads it.
 _STREAMED_BYTES = 24 << 20
 _STREAMED_ALIGNMENT = 64
+_LINE_BYTES = 64
 
 # Vectors of neighbours that are folded together: one alone would wait for each of its sums.
 _SUMS_AT_ONCE = 4
+# Where a value takes a long chain of operations.
+_FORMULAS_AT_ONCE = 4
 
 
 class KernelText(NamedTuple):
@@ -134,7 +136,7 @@ class Statements:
         known = not lower.name.startswith("%") and not upper.name.startswith("%")
         if known and int(lower.name) >= int(upper.name):
             return
-        tiles = [self.x.tiles[name] for name in _written_tiles(loop.body) if name in self.x.tiles]
+        tiles = [self.x.tiles[name] for name in written_tiles(loop.body) if name in self.x.tiles]
         carried = [value for tile in tiles for value in tile.flat()]
         with self.function.loop(lower, upper, loop.step, carried, known) as (index, state):
             _refill(tiles, state.current)
@@ -172,11 +174,12 @@ class Statements:
         if width == 1:
             self._counted(loop, self.function.int_(lower), self.function.int_(upper))
             return
-        if _reads_tiles(loop.body, self.x.tiles):
+        if reads_tiles(loop.body, self.x.tiles):
             for start in range(lower, upper, width):
                 self._chunk(loop, self.function.int_(start), width, min(width, upper - start))
             return
-        widths = [_SUMS_AT_ONCE * width, width] if _folds_in_order(loop.body) else [width]
+        at_once = self._vectors_at_once(loop.body)
+        widths = [at_once * width, width] if at_once > 1 else [width]
         for wide in widths:
             whole = lower + (upper - lower) // wide * wide
             if whole > lower:
@@ -187,11 +190,17 @@ class Statements:
         if upper > lower:
             self._chunk(loop, self.function.int_(lower), width, upper - lower)
 
+    def _vectors_at_once(self, body: Sequence[Statement]) -> int:
+        """Vectors of neighbours that are computed together, so that none waits for itself."""
+        if folds_in_order(body):
+            return _SUMS_AT_ONCE
+        return _FORMULAS_AT_ONCE if holds_formulas(body) else 1
+
     def _vector_width(self, loop: Loop, extent: int) -> int:
-        tiles = [self.x.tiles[name] for name in _tiles_in(loop.body) if name in self.x.tiles]
+        tiles = [self.x.tiles[name] for name in tiles_in(loop.body) if name in self.x.tiles]
         if tiles:
             return tiles[0].width
-        width = self.x.width_of(_widest(loop.body, self.x.buffers))
+        width = self.x.width_of(widest(loop.body, self.x.buffers))
         while width > 1 and width // 2 >= extent:
             width //= 2
         return width
@@ -209,7 +218,7 @@ class Statements:
             with self.x.masked(value):
                 self.body(body)
             return
-        tiles = [self.x.tiles[name] for name in _written_tiles(body) if name in self.x.tiles]
+        tiles = [self.x.tiles[name] for name in written_tiles(body) if name in self.x.tiles]
         with self.function.branch(value, [v for tile in tiles for v in tile.flat()]) as state:
             with self._inner_names():
                 self.body(body)
@@ -288,11 +297,16 @@ class Statements:
         )
 
     def _prefetch(self, buffer: Buffer, index: Sequence[Expr]) -> None:
-        """Bring the element's line into the nearest cache, to be written where it is stored to."""
+        """Bring the lines of the element, or those of all lanes, into the nearest cache, to be
+        written where they are stored to."""
         self.function.declare("void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-        place = self._place(buffer, self.x.address(buffer, index).offset)
         written = int(buffer.access in ("out", "inout"))
-        self.function.do(f"call void @llvm.prefetch.p0({place}, i32 {written}, i32 3, i32 1)")
+        address = self.x.address(buffer, index)
+        lanes = self.x.lanes.active if self.x.lanes and address.stride == 1 else 1
+        for first in range(0, lanes, max(1, _LINE_BYTES // buffer.dtype.itemsize)):
+            offset = self.function.iadd(address.offset, self.function.int_(first))
+            place = self._place(buffer, offset)
+            self.function.do(f"call void @llvm.prefetch.p0({place}, i32 {written}, i32 3, i32 1)")
 
     def _write_vector(self, buffer: Buffer, offset: Val, value: Val, guard: Val | None) -> None:
         place = self._place(buffer, offset)
@@ -348,56 +362,3 @@ def _refill(tiles: Sequence[Tile], values: Sequence[Val]) -> None:
         count = tile.rows * tile.chunks
         tile.fill(values[start : start + count])
         start += count
-
-
-def _inner(statement: Statement) -> Sequence[Statement]:
-    return statement.body if isinstance(statement, Loop | When) else ()
-
-
-def _written_tiles(statements: Sequence[Statement]) -> list[str]:
-    """Buffers that statements store to or contract into, each once, in order."""
-    found: dict[str, None] = {}
-    for statement in statements:
-        match statement:
-            case Store(buffer=name) | Contract(tile=name):
-                found[name] = None
-        found.update(dict.fromkeys(_written_tiles(_inner(statement))))
-    return list(found)
-
-
-def _expressions(statements: Sequence[Statement]) -> Iterator[Expr]:
-    for statement in statements:
-        match statement:
-            case Let(value=value):
-                yield value
-            case Store(value=value, index=index, guard=guard):
-                yield value
-                yield from index
-                if guard is not None:
-                    yield guard
-            case Contract(a=a, b=b):
-                yield from (a, b)
-            case When(condition=condition):
-                yield condition
-        yield from _expressions(_inner(statement))
-
-
-def _folds_in_order(statements: Sequence[Statement]) -> bool:
-    """Whether a fold with a single accumulator stands in the statements."""
-    return any(fold.lanes == 1 for expr in _expressions(statements) for fold in reduces(expr))
-
-
-def _tiles_in(statements: Sequence[Statement]) -> list[str]:
-    read = [load.buffer for expr in _expressions(statements) for load in loads(expr)]
-    return list(dict.fromkeys(read + _written_tiles(statements)))
-
-
-def _reads_tiles(statements: Sequence[Statement], tiles: dict[str, Tile]) -> bool:
-    return any(name in tiles for name in _tiles_in(statements))
-
-
-def _widest(statements: Sequence[Statement], buffers: dict[str, Buffer]) -> DType:
-    """The widest float type stored or computed in a loop, which sets how many lanes it has."""
-    found = [buffers[name].dtype for name in _tiles_in(statements) if name in buffers]
-    floats = [dtype for dtype in found if dtype.is_float] or found or [int64]
-    return max(floats, key=lambda dtype: dtype.itemsize)

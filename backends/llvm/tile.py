@@ -12,6 +12,7 @@ from .attention import tile_local_blocks
 from .columns import sink_columns
 from .contraction import tile_contraction
 from .elementwise import vectorise
+from .held_rows import hold_rows
 from .transposed import tile_transposed
 
 
@@ -22,5 +23,5 @@ def tile(kernel: Kernel, target: Target) -> Kernel:
         or tile_contraction(kernel, target)
         or tile_transposed(kernel, target)
         or sink_columns(kernel)
-        or vectorise(kernel)
+        or vectorise(hold_rows(kernel, target))
     )

@@ -105,14 +105,17 @@ def needed(lets: list[Let], result: Atom) -> tuple[Let, ...]:
     return tuple(reversed(kept))
 
 
-def expand_call(call: Call, fresh: Callable[[str], str]) -> tuple[list[Let], Atom]:
-    """A call of a formula as lets and the atom that holds its value.
+def expand_call(
+    call: Call, fresh: Callable[[str], str], rewrite: Callable[[Formula], Formula] | None = None
+) -> tuple[list[Let], Atom]:
+    """A call of a formula, rewritten first, as lets and the atom that holds its value.
 
     `fresh(prefix)` is asked once, for a name that nothing else in the kernel uses or extends; the
     lets' names extend it. Arguments that are not variables or literals are bound first; calls of
     formulas inside them stay as they are.
     """
     definition = formula(call.op, call.args[0].dtype)
+    definition = definition if rewrite is None else rewrite(definition)
     prefix = fresh(call.op)
     lets: list[Let] = []
     atoms: dict[Expr, Expr] = {}

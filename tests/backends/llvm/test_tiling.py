@@ -63,6 +63,52 @@ kernel @gradient(in b0: f32[{k},{m}], in b1: f32[{k},{n}], out b2: f32[{m},{n}])
 }}
 """
 
+SOFTMAX = """
+kernel @softmax(in b0: f32[{m},{n}], in b1: f32[{n}], out b2: f32[{m},{n}]) {{
+  parallel i0 in 0..{m} {{
+    let v1 = reduce max [r1 < {n}] lanes=16 (b0[i0, r1])
+    let v2 = reduce sum [r2 < {n}] lanes=16 (exp(b0[i0, r2] - v1))
+    serial j1 in 0..{n} {{
+      let v3 = b0[i0, j1] - v1
+      let v4 = exp(v3)
+      let v5 = v4 / v2
+      let v6 = tanh(b1[j1])
+      store b2[i0, j1] = v5 + v6
+    }}
+  }}
+}}
+"""
+
+SUM_OF_POWERS = """
+kernel @powers(in b0: f32[3,{m},{n}], out b1: f32[3,{m}]) {{
+  parallel i0 in 0..3 {{
+    serial i1 in 0..{m} {{
+      let v1 = reduce max [r1 < {n}] lanes=1 (b0[i0, i1, r1])
+      let v2 = reduce sum [r2 < {n}] lanes=64 (exp(b0[i0, i1, r2] - v1))
+      store b1[i0, i1] = log(v2) + v1
+    }}
+  }}
+}}
+"""
+
+COLUMNS = """
+kernel @columns(in b0: f32[{m},{n}], out b1: f32[4,{n}], out b2: f32[{m},{n}]) {{
+  parallel i0 in 0..4 {{
+    serial z in 0..{n} {{
+      store b1[i0, z] = f32(0.0)
+    }}
+    serial i1 in 0..{rows} {{
+      let v1 = reduce sum [r1 < {n}] lanes=16 (b0[i0 * {rows} + i1, r1])
+      serial i2 in 0..{n} {{
+        let v2 = tanh(b0[i0 * {rows} + i1, i2]) * v1
+        store b2[i0 * {rows} + i1, i2] = v2
+        store b1[i0, i2] = b1[i0, i2] + v2
+      }}
+    }}
+  }}
+}}
+"""
+
 CHANNEL_SUMS = """
 kernel @sums(in b0: f32[3,{c},{h},{w}] order(0,2,3,1), in b1: f32[{c}], out b2: f32[3,{c}]) {{
   parallel i0 in 0..3 {{
@@ -182,6 +228,12 @@ CASES = {
         f"beside {m}x{n}x{k}": BESIDE.format(m=m, n=n, k=k)
         for m, n, k in ((40, 70, 90), (64, 97, 300), (600, 17, 80))
     },
+    **{f"softmax {m}x{n}": SOFTMAX.format(m=m, n=n) for m, n in ((9, 300), (40, 77), (3, 16))},
+    **{f"powers {m}x{n}": SUM_OF_POWERS.format(m=m, n=n) for m, n in ((7, 300), (4, 65))},
+    **{
+        f"columns {rows}x{n}": COLUMNS.format(m=4 * rows, rows=rows, n=n)
+        for rows, n in ((9, 300), (3, 77))
+    },
     "formula after a product": PRODUCT.format(m=13, n=70, k=9).replace("v2 + v1", "exp(v2) + v1"),
     **{f"scatter {n}": SCATTER.format(n=n) for n in (8, 64, 150)},
     **{
@@ -266,6 +318,45 @@ def test_what_tiles_will_need_next_is_fetched():
     high = parse_kernel(PRODUCT.format(m=8000, n=130, k=83))  # its copies hardly count
     tiled = str(tile(high, replace(small, l2_bytes=1 << 17)))
     assert "local panel" in tiled and "prefetch b1" not in tiled
+
+
+def test_a_row_s_exponentials_are_computed_once_while_the_next_row_comes_near():
+    small = replace(target.X86_64_V4, l2_bytes=8192)
+    tiled = str(tile(parse_kernel(SOFTMAX.format(m=40, n=300)), small))
+    assert tiled.count("exp(") == 1
+    assert "prefetch b0[min(i0 + 1, 39), row.element]" in tiled
+    near = str(tile(parse_kernel(SOFTMAX.format(m=40, n=300)), target.X86_64_V4))
+    assert near.count("exp(") == 1 and "prefetch" not in near
+
+
+@pytest.mark.parametrize("name", ["exp", "exp2", "pow"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_powers_of_two_by_one_instruction_have_the_bits_of_two_steps(name, dtype):
+    """Down to denormals and up to infinity."""
+    text = POWERS.format(n=4096, t=dtype[0] + dtype[-2:], of=CALLS[name])
+    naive = parse_kernel(text)
+    reach = {"float32": 160.0, "float64": 1200.0}[dtype]
+    x = np.linspace(-reach, reach, 4096).astype(dtype)
+    x[:6] = 0.0, -0.0, np.inf, -np.inf, np.nan, 1.0
+    arrays = {"b0": x, "b1": np.zeros_like(x)}
+    expected = {key: array.copy() for key, array in arrays.items()}
+    run_kernel(naive, expected)
+    assert np.isinf(expected["b1"]).any() and (expected["b1"] == 0).any()
+    for where in RUNNABLE:
+        found = run_compiled(tile(naive, where), arrays, where)
+        np.testing.assert_array_equal(found["b1"], expected["b1"])
+    llvm = emit_kernel(tile(naive, target.X86_64_V4), "k", target.X86_64_V4).definition
+    assert ("scalef" in llvm) == ((name, dtype) != ("pow", "float32"))  # which is of float64 inside
+
+
+POWERS = """
+kernel @powers(in b0: {t}[{n}], out b1: {t}[{n}]) {{
+  parallel i0 in 0..{n} {{
+    store b1[i0] = {of}
+  }}
+}}
+"""
+CALLS = {"exp": "exp(b0[i0])", "exp2": "exp2(b0[i0])", "pow": "pow(abs(b0[i0]), b0[i0])"}
 
 
 STREAMED = """
