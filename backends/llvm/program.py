@@ -24,6 +24,7 @@ from . import code
 from .code import kernel_text
 from .engine import Library, assembly
 from .host import host
+from .outputs import Outputs
 from .release import release_llvm
 from .threads import STOP_BYTE
 
@@ -94,6 +95,7 @@ class NativeProgram:
         )
         self._arguments = (self._table.ctypes.data, sync, threads)
         self._lock = workspace.lock
+        self._outputs = Outputs([self._layout.by_name[name] for name in self._layout.outputs])
         self._start_workers(sync)
 
     @property
@@ -134,11 +136,8 @@ class NativeProgram:
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Arrays of the inputs' shapes and types, contiguous, to new arrays of the outputs."""
-        outputs = [
-            np.empty(storage.shape, storage.dtype.numpy)
-            for storage in (self._layout.by_name[name] for name in self._layout.outputs)
-        ]
         with self._lock:
+            outputs = self._outputs.arrays()
             for name, array in zip(self._layout.inputs, inputs, strict=True):
                 self._table[self._slots[name]] = array.ctypes.data
             for name, array in zip(self._layout.outputs, outputs, strict=True):
