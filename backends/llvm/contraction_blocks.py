@@ -172,10 +172,10 @@ class Blocks:
     @cached_property
     def read_beside(self) -> list[Load]:
         """What the statements after the sums read of tensors that lie as the result does, and
-        outgrow the second cache."""
+        outgrow a small part of the second cache, which others use too."""
         found: dict[tuple[str, tuple[Expr, ...]], Load] = {}
         for read in (read for value in values(self.nest.rest) for read in loads(value)):
-            large = self.kernel.by_name[read.buffer].nbytes > self.target.l2_bytes
+            large = self.kernel.by_name[read.buffer].nbytes > self.target.l2_bytes // 8
             if not large or read.guard is not None:
                 continue
             by_rows = set(self.rows.names) & set().union(*map(free_variables, read.index))
