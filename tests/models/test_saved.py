@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphc import Spec, Trainer, TrainStep, checkpoint, data, optim
+from graphc import Spec, Trainer, TrainStep, checkpoint, data, nn, optim
 from graphc.errors import ArgumentError, CheckpointError
 from graphc.frontends.train.data.buckets import BucketLoader
 from graphc.frontends.train.description import write_description
@@ -114,7 +114,7 @@ def test_weights_that_do_not_fit() -> None:
 
 
 def test_a_description_that_is_no_json(tmp_path: Path) -> None:
-    class Described:
+    class Described(nn.Module):
         def run_description(self) -> dict[str, Any]:
             return {"path": tmp_path}
 
