@@ -23,6 +23,7 @@ _MOST_PORTIONS = 200  # of one recipe
 # Rough speeds, of a few threads: they only rank what to compute again.
 _FLOPS_PER_SECOND = 1e11
 _BYTES_PER_SECOND = 2e10
+_CACHED_BYTES, _CACHED_BYTES_PER_SECOND = 8 << 20, 5e10  # of a launch that the last cache holds
 _LAUNCH_SECONDS = 1e-6
 _FORMULA_FLOPS = 30  # of one exp, erf, tanh, division
 
@@ -78,7 +79,9 @@ class Portion:
 def seconds_of(flops: int, moved: Iterable[Value]) -> float:
     """Of a launch that reads and writes the values, on a processor of middling speed."""
     moved_bytes = sum(value.type.nbytes for value in moved)
-    return max(flops / _FLOPS_PER_SECOND, moved_bytes / _BYTES_PER_SECOND) + _LAUNCH_SECONDS
+    is_cached = moved_bytes <= _CACHED_BYTES
+    speed = _CACHED_BYTES_PER_SECOND if is_cached else _BYTES_PER_SECOND
+    return max(flops / _FLOPS_PER_SECOND, moved_bytes / speed) + _LAUNCH_SECONDS
 
 
 def step_seconds(course: Course, flops: Flops) -> float:
