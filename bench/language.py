@@ -48,7 +48,7 @@ class Configuration:
 
 CONFIGURATIONS = {
     "nano": Configuration(4, 4, 128, 64, 12, 2000),
-    "large": Configuration(6, 6, 192, 128, 16, 1000, long=200),
+    "large": Configuration(6, 6, 192, 128, 8, 2000, every=200, long=200),
 }
 
 
