@@ -33,6 +33,7 @@ def draw(folders: list[Path], target: Path) -> None:
     rates.legend()
     losses.set(xlabel="epoch", ylabel="CTC loss (training dotted, test drawn)", yscale="log")
     for axes in (rates, losses):
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     figure.suptitle("Connected digits of FSDD, lstm-ctc")
     figure.savefig(target, metadata={"Date": None})
