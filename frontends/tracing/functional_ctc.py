@@ -71,10 +71,10 @@ def ctc_loss(
         raise ArgumentError(f"ctc_loss: reduction is {reduction!r}; expected mean, sum or none")
     batch = _Batch(log_probs, targets, input_lengths, target_lengths, blank)
     likelihood = batch.log_likelihood()
-    # Half of the bound: what it was added to does not make it likely.
-    possible = greater(likelihood, _NEVER / 2)
-    impossible = 0.0 if zero_infinity else float("inf")
-    loss = where(possible, negative(where(possible, likelihood, 0.0)), impossible)
+    # Half of the bound: what it was added to does not make it likely. NaN stays NaN.
+    is_lost = less(likelihood, _NEVER / 2)
+    of_lost = 0.0 if zero_infinity else float("inf")
+    loss = where(is_lost, of_lost, negative(where(is_lost, 0.0, likelihood)))
     if reduction == "mean":
         counts = cast(maximum(batch.target_lengths, 1), loss.dtype)
         return mean(loss / counts)

@@ -115,6 +115,19 @@ def test_a_row_that_is_too_short() -> None:
     assert none(x, targets, np.array([0]), np.array([0])).tolist() == [0]  # no step, no label
 
 
+@pytest.mark.parametrize("zero_infinity", [False, True])
+def test_scores_that_are_not_numbers_show(zero_infinity: bool) -> None:
+    x = np.full((2, 2, 3), -1.0)
+    x[1, 0] = np.nan
+
+    def loss(x: Any) -> Any:
+        ones = np.array([1, 1])
+        return F.ctc_loss(x, np.array([[1], [1]]), 2 * ones, ones, 0, "none", zero_infinity)
+
+    for found in (loss(x), graphc.compile(loss, graphc.Spec(x.shape, "float64"))(x)):
+        assert np.isnan(found).tolist() == [True, False]
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
