@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import CheckpointError, StateError
+from graphc.errors import ArgumentError, CheckpointError, StateError
 from graphc.frontends.nn.adapters.state import (
     adapter_config,
     adapter_state_dict,
@@ -113,8 +113,8 @@ def load_into(
     skip     fnmatch patterns of names in the model that keep their elements
     strict   raises StateError, with the report, where anything is missing, unexpected or misshapen
 
-    Raises CheckpointError for a file that cannot be read, StateError where nothing was loaded; the
-    model then keeps all its elements.
+    Raises CheckpointError for a file that cannot be read, ArgumentError where `rename` gives two
+    tensors one name, StateError where nothing was loaded; the model then keeps all its elements.
     """
     source = Path(path).expanduser()
     report, chosen = _compare(model, _renamed(read_weights(source), rename), skip, source)
@@ -182,8 +182,13 @@ def _of_model(arrays: dict[str, Array]) -> dict[str, Array]:
 
 
 def _renamed(arrays: Mapping[str, Array], rename: Rename | None) -> dict[str, Array]:
-    named = ((_new_name(name, rename), array) for name, array in arrays.items())
-    return {name: array for name, array in named if name is not None}
+    """The arrays under their new names. Raises ArgumentError for two under one name."""
+    old: dict[str, str] = {}
+    for name in arrays:
+        new = _new_name(name, rename)
+        if new is not None and (other := old.setdefault(new, name)) != name:
+            raise ArgumentError(f"load_into: rename gives {other} and {name} the name {new}")
+    return {new: arrays[name] for new, name in old.items()}
 
 
 def _new_name(name: str, rename: Rename | None) -> str | None:

@@ -162,12 +162,25 @@ def _merge(layer: Module, adapter: LowRank) -> None:
     layer.__dict__["_merged"] = _Merged(adapter, parameters, factor, before)
 
 
+def _merged_of(layer: Module) -> _Merged | None:
+    merged: _Merged | None = layer.__dict__.get("_merged")
+    return merged
+
+
 def unmerge_lora(model: Module) -> None:
-    """Undo `merge_lora`: the very bits of the weights and matrices come back."""
-    for _, layer in model.named_modules():
-        merged: _Merged | None = layer.__dict__.pop("_merged", None)
-        if merged is None:
-            continue
+    """Undo `merge_lora`: the very bits of the weights and matrices come back.
+
+    Raises ArgumentError, with nothing undone, where a layer has got new matrices since.
+    """
+    changed = [(name, layer) for name, layer in model.named_modules() if _merged_of(layer)]
+    for name, layer in changed:
+        if any(isinstance(adapter, LowRank) for adapter in layer._adapters):
+            raise ArgumentError(
+                f"nn.unmerge_lora: {name} carries new matrices, which were trained on the merged "
+                "weight; nn.remove_adapters takes them off"
+            )
+    for _, layer in changed:
+        merged = layer.__dict__.pop("_merged")
         weight, rows = weight_of(layer)
         weight.data[rows] = merged.weight
         merged.parameters["lora_B"].data[...] = merged.factor

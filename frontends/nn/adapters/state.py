@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, StateError
-from graphc.frontends.nn.adapters.base import Adapter, adapted_layers, attach
+from graphc.frontends.nn.adapters.base import (
+    Adapter,
+    adapted_layers,
+    adapter_parameters,
+    attach,
+)
 from graphc.frontends.nn.adapters.bottleneck import Bottleneck
 from graphc.frontends.nn.adapters.low_rank import LowRank
 from graphc.frontends.nn.adapters.prefix import Prefix
@@ -67,9 +72,10 @@ def _exactly(names: Sequence[str]) -> list[str]:
 
 
 def adapter_state_dict(model: Module) -> dict[str, Elements]:
-    """{full name: elements} of all that is trained: the adapters, and what else is not frozen."""
-    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    return {name: array for name, array in model.state_dict().items() if name in trained}
+    """{full name: elements} of the adapters, frozen ones too, and of what else is trained."""
+    kept = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    kept |= {name for name, _ in adapter_parameters(model)}
+    return {name: array for name, array in model.state_dict().items() if name in kept}
 
 
 def load_adapter_state_dict(model: Module, arrays: Mapping[str, Any]) -> None:
@@ -80,12 +86,7 @@ def load_adapter_state_dict(model: Module, arrays: Mapping[str, Any]) -> None:
     """
     parameters = dict(model.named_parameters())
     unexpected = [name for name in arrays if name not in parameters]
-    missing = [
-        name
-        for layer, part, adapter in adapted_layers(model)
-        for name in (f"{layer}.{own}" if layer else own for own in adapter.parameters(part))
-        if name not in arrays
-    ]
+    missing = [name for name, _ in adapter_parameters(model) if name not in arrays]
     if unexpected or missing:
         raise StateError(
             f"adapters do not fit the model; missing: {', '.join(missing) or 'none'}; "

@@ -128,6 +128,19 @@ def test_merged_equals_unmerged_and_comes_apart_exactly(name: str) -> None:
     np.testing.assert_array_equal(model(*inputs), expected)
 
 
+def test_new_matrices_on_a_merged_weight_are_not_overwritten() -> None:
+    model, (x,) = adapted("linear", rank=3)
+    nn.merge_lora(model)
+    merged = model(x)
+    nn.lora(model, "0", rank=2)
+    with pytest.raises(ArgumentError, match="0 carries new matrices"):
+        nn.unmerge_lora(model)
+    np.testing.assert_array_equal(model(x), merged)
+    nn.remove_adapters(model)
+    nn.unmerge_lora(model)
+    np.testing.assert_array_equal(model(x), adapted("linear", rank=3)[0](x))
+
+
 def test_lora_of_a_linear_by_hand() -> None:
     model, (x,) = adapted("linear", rank=2, alpha=5.0)
     a, b = (model.get_parameter(f"0.lora_{n}").data for n in "AB")

@@ -97,6 +97,13 @@ def test_prefixes_and_functions_rename(tmp_path: Path) -> None:
     np.testing.assert_array_equal(other.state_dict()["conv.weight"], source["conv.weight"])
 
 
+def test_two_tensors_under_one_name_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "two.safetensors"
+    checkpoint.save(path, {f"{part}.conv.weight": np.zeros(3, np.float32) for part in "ab"})
+    with pytest.raises(ArgumentError, match=r"a\.conv\.weight and b\.conv\.weight the name conv"):
+        checkpoint.load_into(Encoder(), path, {"a.": "", "b.": ""})
+
+
 def test_nothing_in_common_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     checkpoint.save(path, {"module.conv.weight": np.zeros((8, 2, 3, 3), np.float32)})
@@ -180,6 +187,16 @@ def test_adapters_are_a_small_file_that_loads_on_the_base(tmp_path: Path) -> Non
     trained_now = {n for n, p in base.named_parameters() if p.requires_grad}
     assert trained_now == set(arrays)
     checkpoint.load_adapters(path, base)  # again, on the adapters that are there
+
+
+def test_frozen_adapters_are_saved_too(tmp_path: Path) -> None:
+    model = adapted(seed=7)
+    model.freeze("*lora_*")
+    checkpoint.save_adapters(tmp_path / "adapters.safetensors", model)
+    base = trained(Encoder())
+    checkpoint.load_adapters(tmp_path / "adapters.safetensors", base)
+    x = np.random.default_rng(0).normal(size=(2, 2, 4, 4)).astype(np.float32)
+    np.testing.assert_array_equal(base.eval()(x), model.eval()(x))
 
 
 def test_adapters_of_another_model_are_refused(tmp_path: Path) -> None:
