@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,8 @@ def generate(
     options  of a Decoder that is made: chunk, backend, threads
 
     The same seed gives the same tokens. Raises ArgumentError for an empty prompt, one that is
-    longer than the context, and tokens that are not the model's.
+    longer than the context or holds no whole numbers; IndexFault for tokens that are not the
+    model's.
     """
     rows, is_one = _rows(prompt)
     rule = Sampling(temperature, top_k, top_p, seed)
@@ -62,7 +63,7 @@ def stream(
     window: int | None = None,
 ) -> Iterator[list[int | None]]:
     """Tokens as they are drawn: of each row one, or None where its prompt goes on or it is done."""
-    rows = [np.asarray(row, np.int32) for row in prompts]
+    rows = [_tokens(row) for row in prompts]
     _check(decoder, rows, length, window)
     text = _Text(rows, length, stop)
     shortest = min(map(len, rows))
@@ -106,18 +107,34 @@ class _Text:
 
 def _rows(prompt: Any) -> tuple[list[Any], bool]:
     """A list of prompts, and whether there was but one."""
+    if not isinstance(prompt, Iterable):
+        raise ArgumentError(f"generate: prompt is {prompt!r}; expected a list of tokens")
     given = list(prompt)
     is_one = not given or np.ndim(given[0]) == 0
-    return [np.asarray(given, np.int32)] if is_one else given, is_one
+    return [given] if is_one else given, is_one
+
+
+def _tokens(row: Any) -> Array:
+    """A prompt as i32[L]."""
+    given = np.asarray(row)
+    if given.size and given.dtype.kind not in "iu":
+        raise ArgumentError(f"generate: a prompt of {given.dtype}; expected whole numbers, tokens")
+    tokens = given.astype(np.int32)
+    if (tokens != given).any():
+        raise ArgumentError(f"generate: tokens of {given.min()} to {given.max()}; expected int32")
+    return tokens
 
 
 def _check(decoder: Decoder, rows: Sequence[Array], length: int, window: int | None) -> None:
-    if length < 0:
-        raise ArgumentError(f"generate: length is {length}; expected 0 or more")
+    if not isinstance(length, int | np.integer) or length < 0:
+        raise ArgumentError(f"generate: length is {length}; expected 0 or more tokens")
     if len(rows) != decoder.rows:
         raise ArgumentError(f"generate: {len(rows)} prompts for a decoder of {decoder.rows} rows")
-    if any(row.ndim != 1 or not len(row) for row in rows):
-        raise ArgumentError("generate: a prompt is empty; expected at least one token")
+    for row in rows:
+        if row.ndim != 1:
+            raise ArgumentError(f"generate: a prompt has shape {list(row.shape)}; expected [L]")
+        if not len(row):
+            raise ArgumentError("generate: a prompt is empty; expected at least one token")
     longest, context = max(map(len, rows)), decoder.length
     if longest > context:
         raise ArgumentError(f"generate: a prompt of {longest} tokens; the context is {context}")

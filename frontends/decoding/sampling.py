@@ -28,7 +28,8 @@ from graphc.frontends.tracing.convert import emit
 class Sampling:
     """How tokens are drawn; a temperature of 0, or top_k of 1, takes the likeliest.
 
-    Raises ArgumentError for a temperature below 0, a top_k below 1, a top_p outside 0 < p ≤ 1.
+    Raises ArgumentError for a temperature below 0, a top_k below 1, a top_p outside 0 < p ≤ 1, and
+    for a top_k or a seed that is no whole number.
     """
 
     temperature: float = 1.0
@@ -39,10 +40,12 @@ class Sampling:
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
             raise ArgumentError(f"temperature is {self.temperature}; expected 0 or more")
-        if self.top_k is not None and self.top_k < 1:
+        if self.top_k is not None and (not _is_whole(self.top_k) or self.top_k < 1):
             raise ArgumentError(f"top_k is {self.top_k}; expected at least 1")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ArgumentError(f"top_p is {self.top_p}; expected above 0, at most 1")
+        if not _is_whole(self.seed):
+            raise ArgumentError(f"seed is {self.seed!r}; expected a whole number")
 
     @property
     def is_greedy(self) -> bool:
@@ -69,6 +72,10 @@ class Sampling:
         key = np.array([self.seed & 0xFFFFFFFF, (self.seed >> 32) & 0xFFFFFFFF], np.uint32)
         numbers = (self.temperature, self.top_p) if self._cuts else (self.temperature,)
         return key, *(np.float32(number) for number in numbers)
+
+
+def _is_whole(number: Any) -> bool:
+    return isinstance(number, int | np.integer)
 
 
 def drawn(scores: Any, rule: Sampling, number: Any, *inputs: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -45,13 +45,23 @@ def _parts(
         raise ArgumentError("the run's model has no tokenizer, so that its tokens are no text")
     codes = _line_start(tokenizer) if prompt is None else tokenizer.encode(prompt)
     decoder = Decoder(model, threads=threads)
-    drawn: list[int] = []
-    shown = tokenizer.decode(codes)
+    drawn = stream(decoder, [codes], length, rule, window=max(1, decoder.length // 2))
+    yield from pieces(tokenizer, codes, (token for (token,) in drawn if token is not None))
+
+
+def pieces(tokenizer: Any, codes: Any, drawn: Iterable[int]) -> Iterator[str]:
+    """The text of `codes`, then what every code that is drawn adds to it.
+
+    A character of several codes comes whole, with the last of them: up to there a tokenizer gives
+    U+FFFD for it.
+    """
+    known = list(codes)
+    shown = tokenizer.decode(known)
     yield shown
-    for tokens in stream(decoder, [codes], length, rule, window=max(1, decoder.length // 2)):
-        drawn += [token for token in tokens if token is not None]
-        text = tokenizer.decode(np.concatenate([codes, np.array(drawn, np.int32)]))
-        if text.startswith(shown):  # a character of several tokens is not whole before the last
+    for code in drawn:
+        known.append(code)
+        text = tokenizer.decode(known).rstrip("\ufffd")
+        if text.startswith(shown):
             yield text[len(shown) :]
             shown = text
 

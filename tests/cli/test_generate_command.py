@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from graphc import decoding
+from graphc.cli.generating import pieces
 from graphc.cli.main import main
+from graphc.frontends.train.data.bytepairs import BytePairTokenizer
 from graphc.frontends.train.trainer import Trainer
 from graphc.models import gpt
 from graphc.models.saved import load_run
@@ -50,6 +52,15 @@ def test_a_seed_and_the_filters_decide_it(run: Path, capsys: pytest.CaptureFixtu
     best = generated(capsys, *options, "--top-k", "1")
     assert generated(capsys, "--from", str(run), "--length", "3", "--top-k", "1") == "abcd\n"
     assert best == generated(capsys, *options, "--top-p", "1e-6") == (LETTERS * 2)[:31] + "\n"
+
+
+def test_a_character_of_several_codes_comes_whole() -> None:
+    pytest.importorskip("sentencepiece", reason="needs the extra text")
+    tokenizer = BytePairTokenizer.train(["a plain text"] * 9, 280)
+    prompt, rest = (tokenizer.encode(text).tolist() for text in ("a ", "☃ and ё"))
+    assert len(rest) > len("☃ and ё")
+    parts = list(pieces(tokenizer, prompt, rest))
+    assert "☃" in parts and "ё" in parts and "".join(parts).split() == ["a", "☃", "and", "ё"]
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,9 @@ def test_errors_name_what_was_given(decoder: decoding.Decoder) -> None:
     for options, match in (
         ({"temperature": -1.0}, "temperature is -1.0"),
         ({"top_k": 0}, "top_k is 0"),
+        ({"top_k": 2.5}, "top_k is 2.5"),
         ({"top_p": 1.5}, "top_p is 1.5"),
+        ({"seed": 0.5}, "seed is 0.5; expected a whole number"),
         ({"window": 99}, "window is 99; expected 1 to 16"),
     ):
         with pytest.raises(ArgumentError, match=match):
@@ -189,6 +191,17 @@ def test_errors_name_what_was_given(decoder: decoding.Decoder) -> None:
         decoding.generate(decoder, range(17), 1)
     with pytest.raises(ArgumentError, match="a prompt is empty"):
         decoding.generate(decoder, [], 3)
+    for prompt, match in (
+        ("ab", "a prompt of <U1; expected whole numbers"),
+        ([1.5], "a prompt of float64; expected whole numbers"),
+        ([2**40], "tokens of 1099511627776 to"),
+        ([[[1]]], r"a prompt has shape \[1, 1\]"),
+        (3, "prompt is 3; expected a list"),
+    ):
+        with pytest.raises(ArgumentError, match=match):
+            decoding.generate(decoder, prompt, 3)
+    with pytest.raises(ArgumentError, match=r"length is 3\.5"):
+        decoding.generate(decoder, [1], 3.5)  # type: ignore[arg-type]  # the mistake in question
     with pytest.raises(ArgumentError, match="2 prompts for a decoder of 1 rows"):
         decoding.generate(decoder, [[1], [2]], 3)
     with pytest.raises(IndexFault, match="0 to 10"):
