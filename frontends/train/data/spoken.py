@@ -157,7 +157,7 @@ def _joined(chosen: Iterable[Recording], pauses: Array) -> Array:
 
 def _played(samples: Array, speed: float) -> Array:
     """The samples at every `speed`-th place, float32."""
-    if speed == 1:
+    if speed == 1 or not len(samples):
         return samples
     places = np.arange(int((len(samples) - 1) / speed) + 1) * speed
     played: Array = np.interp(places, np.arange(len(samples)), samples).astype(np.float32)

@@ -106,8 +106,11 @@ class CharacterTokenizer:
 
 
 def checked_codes(codes: Any, size: int) -> Array:
-    """Codes [n] as an array. Raises DataError for one outside 0 … size - 1."""
-    found = np.asarray(codes, np.int64).reshape(-1)
+    """Codes [n] as an array. Raises DataError for one outside 0 … size - 1 or no whole number."""
+    given = np.asarray(codes).reshape(-1)
+    if given.size and given.dtype.kind not in "iu":
+        raise DataError(f"codes are {given.dtype}; expected whole numbers")
+    found = given.astype(np.int64)
     wrong = found[(found < 0) | (found >= size)]
     if wrong.size:
         raise DataError(f"code {wrong[0]} is not one of the tokenizer's {size}")
@@ -129,7 +132,7 @@ def tokenizer_from_json(fields: Any, name: str = "the tokenizer given") -> Token
         raise DataError(f"{name}: is no tokenizer of {' or '.join(kinds)}")
     try:
         made: Tokenizer = kinds[kind].from_json(fields)
-    except (KeyError, ValueError, ArgumentError) as error:
+    except (KeyError, TypeError, ValueError, ArgumentError) as error:
         raise DataError(f"{name}: is no tokenizer of {kind}: {error}") from None
     return made
 

@@ -119,6 +119,10 @@ def test_a_faster_utterance_is_shorter_and_higher() -> None:
         data.connected_digits(spoken, 1, 3, speeds=speeds)[0] for speeds in ((1, 1), (1.2, 1.2))
     )
     assert (digits == same).all() and len(fast) == int((len(plain) - 1) / 1.2) + 1
+    silent = data.SpokenDigits([spoken_module.Recording(4, "ann", 0, tones[:0])], 8000)
+    pauses, speeds = (0.0, 0.0), (1.2, 1.2)
+    (nothing, _) = data.connected_digits(silent, 1, pause_seconds=pauses, speeds=speeds)[0]
+    assert len(nothing) == 0
     for sound, frequency in ((plain, 500), (fast, 600)):
         loudest = np.abs(np.fft.rfft(sound, 8000)).argmax()
         assert abs(int(loudest) - frequency) <= 5

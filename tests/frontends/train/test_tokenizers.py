@@ -53,6 +53,8 @@ def test_special_codes_have_no_text(byte_pairs: data.BytePairTokenizer) -> None:
         assert tokenizer.decode(codes) == "ca"
         with pytest.raises(DataError, match="code -1"):
             tokenizer.decode([4, -1])
+        with pytest.raises(DataError, match="codes are float64; expected whole"):
+            tokenizer.decode([4.5])
         with pytest.raises(DataError, match=f"code {len(tokenizer)} "):
             tokenizer.decode(np.array([len(tokenizer)]))
 
@@ -85,6 +87,7 @@ def test_both_kinds_are_files(tmp_path: Path, byte_pairs: data.BytePairTokenizer
     "text",
     [
         "", "{", "[]", '{"kind": "pickle"}', '{"kind": ["a"]}', '{"kind": "characters"}',
+        '{"kind": "words", "words": 5}',
         '{"kind": "characters", "characters": "aa", "specials": true}',
         '{"kind": "byte pairs", "lower": false, "model": "%%%"}',
         '{"kind": "byte pairs", "lower": false, "model": "AAAA"}',
