@@ -43,6 +43,7 @@ _PANEL, _COLUMN = "panel", "tile.column"
 
 # Rows that make up for copying a panel: the copy is then a few percent of the products.
 _ROWS_FOR_PANEL = 64
+_SEVERAL_LINES, _ROWS_FOR_WIDE_PANEL, _ROWS_FOR_SHORT_PANEL = 4, 256, 1024
 # Rows of a group where there are enough items without: the copy then hardly counts.
 _ROWS_IN_GROUP, _FEW_ITEMS = 256, 4
 _LINE_BYTES = 64
@@ -211,7 +212,7 @@ class Blocks:
             return None
         rows = self.row_count * self.tile.high * self.rows.step
         step = stride(b, axes[-1].name, self.kernel)
-        if rows < _ROWS_FOR_PANEL or step is None or step <= self.tile.wide:
+        if rows < self._rows_for_panel or step is None or step <= self.tile.wide:
             return None
         width = self.target.vector_bytes // self.nest.dot.dtype.itemsize
         if self.panel_bytes < self.target.l1_bytes // 2 or self.tile.wide % width:
@@ -220,6 +221,15 @@ class Blocks:
             _PANEL, (self.chunk_depth, self.tile.wide), self.nest.dot.dtype, space="scratch"
         )
         return panel if panel.nbytes <= self.target.l2_bytes else None
+
+    @property
+    def _rows_for_panel(self) -> int:
+        """Rows that make up for a panel's copy. Where a row of b is several lines, reading it
+        where it lies costs less than that of one line, the less so in a short sum."""
+        if self.tile.wide * self.nest.dot.dtype.itemsize < _SEVERAL_LINES * _LINE_BYTES:
+            return _ROWS_FOR_PANEL
+        short = self.panel_bytes <= self.target.l2_bytes // 8
+        return _ROWS_FOR_SHORT_PANEL if short else _ROWS_FOR_WIDE_PANEL
 
     def pack_panel(self) -> Iterator[Statement]:
         if self.panel is None:

@@ -251,6 +251,7 @@ CASES = {
             (6, 80, 300),
             (48, 112, 2),
             (150, 97, 83),
+            (300, 97, 83),
         )
     },
     **{
@@ -293,11 +294,20 @@ def test_a_crossing_load_goes_through_a_register_tile():
 
 def test_long_sums_are_cut_along_k_and_panels_copied():
     small = replace(target.X86_64_V4, l1_bytes=2048, l2_bytes=8192)
-    text = PRODUCT.format(m=150, n=97, k=83)
+    text = PRODUCT.format(m=300, n=97, k=83)
     tiled = str(tile(parse_kernel(text), small))
     assert "serial k.block" in tiled
     assert "local panel: scratch" in tiled
     assert "k.block" not in str(tile(parse_kernel(text), target.X86_64_V4))
+
+
+def test_rows_of_several_lines_are_copied_for_many_rows_alone():
+    small = replace(target.X86_64_V4, l1_bytes=2048, l2_bytes=8192)
+    few, many = (PRODUCT.format(m=m, n=256, k=83) for m in (150, 300))
+    assert "panel" not in str(tile(parse_kernel(few), small))
+    assert "local panel" in str(tile(parse_kernel(many), small))
+    narrow = replace(small, vector_bytes=32, registers=16)  # tiles of one line
+    assert "local panel" in str(tile(parse_kernel(few), narrow))
 
 
 def test_what_is_read_beside_long_sums_is_fetched_before_them():
