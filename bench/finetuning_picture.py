@@ -2,45 +2,39 @@
 
     python bench/finetuning_picture.py runs/finetuning/*.json -o docs/fine-tuning.svg
 
-Takes the runs `full-…` and `lora-…`. Needs matplotlib (the extra `plot`).
+Takes the runs `full-…` and `lora-…`.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
+
+from pictures import picture, sources_and_target
 
 LABELS = {"full": "all weights", "lora": "LoRA, rank 2"}
 
 
 def draw(files: list[Path], target: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "graphc"  # the same picture from the same curves
-    from matplotlib import pyplot
-
     runs = [json.loads(file.read_text()) for file in files]
-    figure, (curves, bytes_) = pyplot.subplots(
-        1, 2, figsize=(9, 4), layout="constrained", width_ratios=(3, 1)
-    )
-    for number, kind in enumerate(LABELS):
-        chosen = [run for run in runs if run["name"].startswith(kind)]
-        for place, run in enumerate(chosen):
-            label = LABELS[kind] if not place else None
-            curves.plot(*zip(*run["curve"], strict=True), f"C{number}.-", label=label, alpha=0.7)
-        if chosen:
-            draw_memory(bytes_, number, chosen[0])
-    curves.set(xlabel="step", ylabel="validation loss on the second half")
-    curves.legend()
-    curves.grid(alpha=0.3)
-    bytes_.set(ylabel="MB of the plan", xticks=range(len(LABELS)))
-    bytes_.set_xticklabels(LABELS.values())
-    bytes_.margins(y=0.3)
-    bytes_.legend()
-    figure.savefig(target, metadata={"Date": None})
+    with picture(target, panels=2, width_ratios=(3, 1)) as (_, (curves, bytes_)):
+        for number, kind in enumerate(LABELS):
+            chosen = [run for run in runs if run["name"].startswith(kind)]
+            for place, run in enumerate(chosen):
+                label = LABELS[kind] if not place else None
+                curves.plot(
+                    *zip(*run["curve"], strict=True), f"C{number}.-", label=label, alpha=0.7
+                )
+            if chosen:
+                draw_memory(bytes_, number, chosen[0])
+        curves.set(xlabel="step", ylabel="validation loss on the second half")
+        curves.legend()
+        curves.grid(alpha=0.3)
+        bytes_.set(ylabel="MB of the plan", xticks=range(len(LABELS)))
+        bytes_.set_xticklabels(LABELS.values())
+        bytes_.margins(y=0.3)
+        bytes_.legend()
 
 
 def draw_memory(axes: Any, place: int, run: dict[str, Any]) -> None:
@@ -54,13 +48,5 @@ def draw_memory(axes: Any, place: int, run: dict[str, Any]) -> None:
         bottom += count / 1e6
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("files", type=Path, nargs="+")
-    parser.add_argument("-o", dest="target", type=Path, required=True)
-    options = parser.parse_args()
-    draw(sorted(options.files), options.target)
-
-
 if __name__ == "__main__":
-    main()
+    draw(*sources_and_target())

@@ -2,8 +2,7 @@
 
     python bench/vision_picture.py --transfer RUNS --multitask RUNS -o docs/vision.svg
 
-Lines are means over the seeds, bands go from the lowest seed to the highest. Needs matplotlib (the
-extra `plot`).
+Lines are means over the seeds, bands go from the lowest seed to the highest.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pictures import picture
 
 WAYS = {
     "full": "full fine-tuning",
@@ -54,24 +54,18 @@ def main() -> None:
     parser.add_argument("--multitask", type=Path, required=True)
     parser.add_argument("-o", dest="target", type=Path, required=True)
     options = parser.parse_args()
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "graphc"  # the same picture from the same curves
-    from matplotlib import pyplot
 
     pairs = {"disjoint": "Animals and vehicles", "shared": "Class, and animal or not"}
     files = {options.multitask / f"{pair}.json": title for pair, title in pairs.items()}
     files = {file: title for file, title in files.items() if file.exists()}
     panels = 1 + len(files)
-    figure, axes = pyplot.subplots(1, panels, figsize=(4.5 * panels, 4), layout="constrained")
-    draw_transfer(axes[0], options.transfer)
-    for place, (file, title) in zip(axes[1:], files.items(), strict=True):
-        draw_multitask(place, file, title)
-    for place in axes:
-        place.grid(alpha=0.3)
-        place.legend()
-    figure.savefig(options.target, metadata={"Date": None})
+    with picture(options.target, panels, width=4.5 * panels) as (_, axes):
+        draw_transfer(axes[0], options.transfer)
+        for place, (file, title) in zip(axes[1:], files.items(), strict=True):
+            draw_multitask(place, file, title)
+        for place in axes:
+            place.grid(alpha=0.3)
+            place.legend()
 
 
 if __name__ == "__main__":
