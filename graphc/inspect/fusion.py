@@ -52,10 +52,9 @@ class Switch:
 def switches(passes: Pipeline) -> list[Switch]:
     """Every fusion of a pipeline that is on.
 
-        >>> from graphc.passes.recognise import Recognise
-    from graphc.passes.remat import Remat
-        >>> [switch.name for switch in switches((Recognise(softmax=False),))][:2]
-        ['recognise.cross_entropy', 'recognise.normalisations']
+    >>> from graphc.passes.recognise import Recognise
+    >>> [switch.name for switch in switches((Recognise(softmax=False),))][:2]
+    ['recognise.cross_entropy', 'recognise.normalisations']
     """
     found: list[Switch] = []
     for number, step in enumerate(passes):
