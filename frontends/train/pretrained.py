@@ -135,7 +135,7 @@ def read_weights(path: str | Path) -> dict[str, Array]:
     if source.is_dir():
         return _weights_of_run(source)
     if is_checkpoint(source):
-        return _of_model(load(source)[0])
+        return of_model(load(source)[0])
     return load_foreign(source)
 
 
@@ -169,11 +169,11 @@ def _weights_of_run(folder: Path) -> dict[str, Array]:
     newest = Checkpoints(inner if inner.is_dir() else folder).load_newest()
     if newest is None:
         raise CheckpointError(f"{folder}: has no checkpoint")
-    return _of_model(newest.arrays)
+    return of_model(newest.arrays)
 
 
-def _of_model(arrays: dict[str, Array]) -> dict[str, Array]:
-    """The model's part of a training state; other arrays as they are."""
+def of_model(arrays: dict[str, Array]) -> dict[str, Array]:
+    """The weights by their names in the model, of a training state; other arrays as they are."""
     of_step = (_MODEL, "optimizer.")
     if "step" not in arrays or not all(n in _COUNTERS or n.startswith(of_step) for n in arrays):
         return arrays

@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, CheckpointError, GraphcError
+from graphc.frontends.nn.adapters.low_rank import LowRank
 from graphc.frontends.nn.adapters.state import attach_adapters
 from graphc.frontends.train.checkpoint import load
 from graphc.frontends.train.checkpoints import Checkpoints
 from graphc.frontends.train.description import read_description
+from graphc.frontends.train.pretrained import of_model
 from graphc.models.registry import find
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
-
-_MODEL = "model."
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ class SavedRun:
 
 
 def load_run(path: str | Path, average: int = 1, expected: Sequence[str] = ()) -> SavedRun:
-    """The model of a run folder, or of one checkpoint in it; with `average` the mean weights of
-    that many last checkpoints.
+    """The model of a run folder, or of one checkpoint or the `merged.safetensors` in it.
+
+    With `average` it has the mean weights of that many last checkpoints.
 
     `expected` names the ready models that are wanted. Raises CheckpointError for a folder that is
     no such run or whose weights do not fit, ArgumentError for too few checkpoints.
@@ -50,7 +51,7 @@ def load_run(path: str | Path, average: int = 1, expected: Sequence[str] = ()) -
         raise CheckpointError(f"{folder}: is a run of {name!r}, expected {' or '.join(expected)}")
     step, arrays = weights_of(path, average)
     model = _restored(folder, name, description)
-    attach_adapters(model, description.get("adapters") or ())
+    attach_adapters(model, _adapters(description, arrays))
     load_weights(model, arrays, str(folder))
     return SavedRun(model.eval(), description, step)
 
@@ -88,7 +89,7 @@ def weights_of(path: str | Path, average: int = 1) -> tuple[int, dict[str, Array
     folder = Path(path).expanduser()
     if folder.is_file():
         arrays, _ = load(folder)
-        return int(arrays.get("step", 0)), _of_model(arrays)
+        return int(arrays.get("step", 0)), of_model(arrays)
     if average < 1:
         raise ArgumentError(f"average is {average}, expected at least 1 checkpoint")
     checkpoints = Checkpoints(folder / "checkpoints")
@@ -96,12 +97,12 @@ def weights_of(path: str | Path, average: int = 1) -> tuple[int, dict[str, Array
         newest = checkpoints.load_newest()
         if newest is None:
             raise CheckpointError(f"{folder}: has no checkpoint")
-        return newest.step, _of_model(newest.arrays)
+        return newest.step, of_model(newest.arrays)
     paths = checkpoints.paths()[:average]
     if len(paths) < average:
         raise ArgumentError(f"{folder}: has {len(paths)} checkpoints, {average} to average")
     return int(paths[0].stem.rpartition("-")[2]), mean_weights(
-        [_of_model(load(path)[0]) for path in paths]
+        [of_model(load(path)[0]) for path in paths]
     )
 
 
@@ -115,8 +116,11 @@ def mean_weights(parts: Sequence[Arrays]) -> dict[str, Array]:
     }
 
 
-def _of_model(arrays: Arrays) -> dict[str, Array]:
-    return {key.removeprefix(_MODEL): x for key, x in arrays.items() if key.startswith(_MODEL)}
+def _adapters(description: Mapping[str, Any], arrays: Arrays) -> list[Any]:
+    """The run's adapters, but low-rank matrices only where they are not merged with the weights."""
+    is_merged = not any(name.endswith("lora_A") for name in arrays)
+    adapters = description.get("adapters") or ()
+    return [one for one in adapters if not (is_merged and one.get("kind") == LowRank.kind)]
 
 
 def _restored(folder: Path, name: str, description: Mapping[str, Any]) -> Any:

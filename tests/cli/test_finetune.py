@@ -165,3 +165,5 @@ def test_a_text_keeps_the_codes_and_sizes_of_the_run(
     merged = gpt.restore(saved.description).eval()
     checkpoint.load_into(merged, "runs/gpt-2/merged.safetensors", strict=True)
     np.testing.assert_allclose(merged(text), saved.model(text), rtol=1e-4, atol=1e-5)
+    file = load_run("runs/gpt-2/merged.safetensors")
+    np.testing.assert_array_equal(file.model(text), merged(text))
