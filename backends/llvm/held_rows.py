@@ -12,7 +12,7 @@ costs less than its formula. Meanwhile the next row comes near: memory would idl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graphc.loops import (
@@ -41,7 +41,7 @@ from graphc.loops.formulas import is_formula
 from graphc.loops.substitute import substitute
 from graphc.target import Target
 
-from .elementwise import loads
+from .elementwise import loads, stride
 
 _ELEMENT, _HELD = "row.element", "row.held"
 _LEAST_ELEMENTS = 16
@@ -49,16 +49,15 @@ _LEAST_ELEMENTS = 16
 
 def hold_rows(kernel: Kernel, target: Target) -> Kernel:
     """The kernel with such values held; the same one where there are none."""
-    large = {b.name for b in kernel.buffers if b.nbytes > target.l2_bytes}
-    body = tuple(_in_loop(statement, target, large) for statement in kernel.body)
+    body = tuple(_in_loop(statement, target, kernel) for statement in kernel.body)
     return kernel if body == kernel.body else replace(kernel, body=body)
 
 
-def _in_loop(statement: Statement, target: Target, large: Set[str]) -> Statement:
+def _in_loop(statement: Statement, target: Target, kernel: Kernel) -> Statement:
     if not isinstance(statement, Loop) or statement.kind not in ("parallel", "serial"):
         return statement
-    body = tuple(_in_loop(inner, target, large) for inner in statement.body)
-    return replace(statement, body=_held(replace(statement, body=body), target, large))
+    body = tuple(_in_loop(inner, target, kernel) for inner in statement.body)
+    return replace(statement, body=_held(replace(statement, body=body), target, kernel))
 
 
 @dataclass(frozen=True)
@@ -70,26 +69,34 @@ class _Use:
     position: int
 
 
-def _held(rows: Loop, target: Target, large: Set[str]) -> tuple[Statement, ...]:
+def _held(rows: Loop, target: Target, kernel: Kernel) -> tuple[Statement, ...]:
     uses: dict[tuple[Expr, int], list[int]] = {}
     for use in _uses(rows.body):
         uses.setdefault((use.value, use.extent), []).append(use.position)
     body = rows.body
-    chosen = [key for key in uses if _fits(key, target)]
+    chosen = [key for key in uses if _fits(key, target) and _is_settled(key[0], kernel)]
     for number, (value, extent) in enumerate(chosen):
-        soon = tuple(_next_row(value, rows, large))
+        soon = tuple(_next_row(value, rows, target, kernel))
         if soon or len(set(uses[value, extent])) > 1:
             buffer = Buffer(f"{_HELD}.{number}", (extent,), value.dtype, space="scratch")
             body = _with_held(body, value, buffer, soon)
     return body
 
 
-def _next_row(value: Expr, rows: Loop, large: Set[str]) -> Iterator[Prefetch]:
+def _is_settled(value: Expr, kernel: Kernel) -> bool:
+    """Whether nothing that the value reads is stored by the kernel."""
+    found = (kernel.by_name.get(read.buffer) for read in loads(value))
+    return all(buffer is not None and buffer.access == "in" for buffer in found)
+
+
+def _next_row(value: Expr, rows: Loop, target: Target, kernel: Kernel) -> Iterator[Prefetch]:
     """What the next row will read from far away, where the value reads it of this row."""
     following = {rows.var: call("min", add(variable(rows.var), 1), sub(rows.upper, 1))}
     for read in dict.fromkeys(loads(value)):
-        names = set().union(*map(free_variables, read.index))
-        if read.buffer in large and read.guard is None and {rows.var, _ELEMENT} <= names:
+        moves = rows.var in set().union(*map(free_variables, read.index))
+        lies_together = stride(read, _ELEMENT, kernel) == 1 and read.guard is None
+        large = lies_together and kernel.by_name[read.buffer].nbytes > target.l2_bytes
+        if large and moves:
             yield Prefetch(read.buffer, tuple(substitute(i, following) for i in read.index))
 
 

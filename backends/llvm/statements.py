@@ -302,6 +302,8 @@ class Statements:
         self.function.declare("void @llvm.prefetch.p0(ptr, i32, i32, i32)")
         written = int(buffer.access in ("out", "inout"))
         address = self.x.address(buffer, index)
+        if address.offset.width > 1:
+            return  # lanes that lie apart: as many lines as elements
         lanes = self.x.lanes.active if self.x.lanes and address.stride == 1 else 1
         for first in range(0, lanes, max(1, _LINE_BYTES // buffer.dtype.itemsize)):
             offset = self.function.iadd(address.offset, self.function.int_(first))

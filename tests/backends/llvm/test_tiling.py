@@ -79,6 +79,31 @@ kernel @softmax(in b0: f32[{m},{n}], in b1: f32[{n}], out b2: f32[{m},{n}]) {{
 }}
 """
 
+ACROSS = """
+kernel @across(in b0: f32[{n},{m}], out b1: f32[{m}], out b2: f32[{m},{n}]) {{
+  parallel i0 in 0..{m} {{
+    let v1 = reduce sum [r1 < {n}] lanes=16 (exp(b0[r1, i0]))
+    store b1[i0] = v1
+    serial j1 in 0..{n} {{
+      store b2[i0, j1] = exp(b0[j1, i0]) / v1
+    }}
+  }}
+}}
+"""
+
+OVERWRITTEN = """
+kernel @overwritten(inout b0: f32[{m},{n}], out b1: f32[{m},{n}]) {{
+  parallel i0 in 0..{m} {{
+    serial j1 in 0..{n} {{
+      store b0[i0, j1] = exp(b0[i0, j1])
+    }}
+    serial j2 in 0..{n} {{
+      store b1[i0, j2] = exp(b0[i0, j2])
+    }}
+  }}
+}}
+"""
+
 SUM_OF_POWERS = """
 kernel @powers(in b0: f32[3,{m},{n}], out b1: f32[3,{m}]) {{
   parallel i0 in 0..3 {{
@@ -229,6 +254,8 @@ CASES = {
         for m, n, k in ((40, 70, 90), (64, 97, 300), (600, 17, 80))
     },
     **{f"softmax {m}x{n}": SOFTMAX.format(m=m, n=n) for m, n in ((9, 300), (40, 77), (3, 16))},
+    "overwritten": OVERWRITTEN.format(m=5, n=40),
+    **{f"across {m}x{n}": ACROSS.format(m=m, n=n) for m, n in ((40, 77), (9, 300))},
     **{f"powers {m}x{n}": SUM_OF_POWERS.format(m=m, n=n) for m, n in ((7, 300), (4, 65))},
     **{
         f"columns {rows}x{n}": COLUMNS.format(m=4 * rows, rows=rows, n=n)
