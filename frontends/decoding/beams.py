@@ -154,7 +154,7 @@ def beam_search(
     is_made = isinstance(model, BeamDecoder)
     decoder = model if is_made else BeamDecoder(model, sentences, size, width, **options)
     most = decoder.length if length is None else length
-    if not 1 <= most <= decoder.length or alpha < 0:
+    if not 1 <= most <= decoder.length or not alpha >= 0:
         raise ArgumentError(
             f"beam_search: length {most}, alpha {alpha}; expected 1 to {decoder.length} tokens and "
             "an alpha of 0 or more"

@@ -24,6 +24,8 @@ _NEVER = -math.inf
 def ctc_greedy(log_probs: Any, lengths: Any = None, blank: int = 0) -> list[Labels]:
     """The labels of log_probs[T, N, C], a list for each row; `lengths` [N] says which steps count.
 
+    Raises ShapeError for other shapes, ArgumentError for lengths beyond T or a blank beyond C.
+
     >>> scores = np.log(np.array([[.1, .9], [.1, .9], [.8, .2], [.3, .7]]))
     >>> ctc_greedy(scores[:, None])
     [[1, 1]]
@@ -48,7 +50,7 @@ def ctc_beam_search(
 
 
 def _rows(log_probs: Any, lengths: Any, blank: int) -> Iterator[Array]:
-    """The scores [T, C] of each row, the steps that count."""
+    """The scores [T, C] of each row, the steps that count. Raises as `ctc_greedy` says."""
     scores = np.asarray(log_probs)
     if scores.ndim != 3:
         raise ShapeError(f"log_probs has shape {list(scores.shape)}; expected [T, N, C]")
@@ -58,6 +60,8 @@ def _rows(log_probs: Any, lengths: Any, blank: int) -> Iterator[Array]:
     counts = np.full(rows, steps) if lengths is None else np.asarray(lengths)
     if counts.shape != (rows,):
         raise ShapeError(f"lengths has shape {list(counts.shape)}; expected [{rows}]")
+    if counts.dtype.kind not in "iu" or (rows and not 0 <= counts.min() <= counts.max() <= steps):
+        raise ArgumentError(f"lengths are {counts.tolist()}; expected whole numbers, 0 to {steps}")
     return (scores[:count, row] for row, count in enumerate(counts))
 
 

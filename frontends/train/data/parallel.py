@@ -30,7 +30,8 @@ def parallel(source: str | Path, target: str | Path) -> list[Pair]:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a UTF-8 file, plain or gzip, without blanks at their ends."""
-    return [line.strip() for line in read_text(path).removesuffix("\n").split("\n")]
+    text = read_text(path)
+    return [line.strip() for line in text.removesuffix("\n").split("\n")] if text else []
 
 
 def multi30k(

@@ -189,6 +189,8 @@ def test_errors_name_what_was_given() -> None:
         beam_search(model, [[1, 2]], width=0, **options)
     with pytest.raises(ArgumentError, match="length 9, alpha"):
         beam_search(model, [[1, 2]], length=9, **options)
+    with pytest.raises(ArgumentError, match="alpha nan"):
+        beam_search(model, [[1, 2]], alpha=float("nan"), **options)
     with pytest.raises(ShapeError, match=r"source is int64\[1, 3\]; expected integers \[1, 2\]"):
         beam_search(BeamDecoder(model, 1, 2), [[1, 2, 3]], **options)
     with pytest.raises(ArgumentError, match="Linear has no make_cache: beam search calls"):

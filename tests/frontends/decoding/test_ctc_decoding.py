@@ -74,6 +74,9 @@ def test_rows_end_where_their_lengths_say() -> None:
     [
         ((np.zeros((3, 2)),), ShapeError, r"\[3, 2\]; expected \[T, N, C\]"),
         ((np.zeros((3, 2, 4)), np.array([1])), ShapeError, r"expected \[2\]"),
+        ((np.zeros((3, 2, 4)), [3, -1]), ArgumentError, r"lengths are \[3, -1\]; .* 0 to 3"),
+        ((np.zeros((3, 2, 4)), [4, 1]), ArgumentError, r"lengths are \[4, 1\]"),
+        ((np.zeros((3, 2, 4)), [1.5, 1]), ArgumentError, "expected whole numbers"),
         ((np.zeros((3, 2, 4)), None, 4), ArgumentError, "blank is 4, of 4 classes"),
         ((np.zeros((3, 2, 4)), None, 0, 0), ArgumentError, "width is 0"),
     ],

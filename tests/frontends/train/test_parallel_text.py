@@ -39,6 +39,12 @@ def test_an_empty_line_is_a_sentence(folder: Path) -> None:
     ]
 
 
+def test_an_empty_file_has_no_sentence(folder: Path) -> None:
+    for language in ("en", "de"):
+        (folder / f"val.{language}").write_text("")
+    assert data.multi30k(folder, "val") == []
+
+
 def test_bad_folders_are_named(folder: Path) -> None:
     with pytest.raises(DataError, match=r"no val\.en and no val\.en\.gz"):
         data.multi30k(folder, "val")
