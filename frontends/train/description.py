@@ -1,8 +1,8 @@
 """What a run trains, as JSON beside its checkpoints, so that the folder alone is enough to use it.
 
-A model that has `run_description()`, a dict of JSON values, is described: `Trainer.fit` writes it
-to `model.json`, with the adapters that are on the model. Ready models put their name under "model";
-`graphc.models.saved` restores them.
+`Trainer.fit` writes `model.json`: what the model's `run_description()` gives, a dict of JSON
+values, where it has one, and the adapters that are on the model. Ready models put their name under
+"model"; `graphc.models.saved` restores them.
 """
 
 from __future__ import annotations
@@ -13,20 +13,25 @@ from typing import Any
 
 from graphc.errors import CheckpointError
 from graphc.frontends.nn.adapters.state import adapter_config
+from graphc.frontends.nn.module import Module
 from graphc.frontends.train.durable import make_folder, replace_file
 
 FILE = "model.json"
 
 
 def write_description(folder: Path, model: Any) -> None:
-    """Write the description of a model that has one. Raises CheckpointError where it cannot."""
+    """Write the description of a model that has one, or adapters.
+
+    Raises CheckpointError where it cannot.
+    """
     describe = getattr(model, "run_description", None)
-    if describe is None:
+    adapters = adapter_config(model) if isinstance(model, Module) else []
+    if describe is None and not adapters:
         return
     target = folder / FILE
     try:
-        adapters = adapter_config(model)
-        description = {**describe(), **({"adapters": adapters} if adapters else {})}
+        own = {} if describe is None else describe()
+        description = {**own, **({"adapters": adapters} if adapters else {})}
         text = json.dumps(description, sort_keys=True)
         make_folder(folder)
         replace_file(target, [text.encode(), b"\n"])

@@ -52,11 +52,10 @@ def _own_model(options: argparse.Namespace) -> Iterable[Prediction]:
     from graphc.cli.loading import load_model
     from graphc.cli.training import classifies
     from graphc.models.prediction import classified, numbers
-    from graphc.models.saved import load_weights, weights_of
+    from graphc.models.saved import load_own
 
     step, training, test, _ = load_model(options.model, options.data, None)
-    _, arrays = weights_of(options.source)
-    load_weights(step.model, arrays, options.source)
+    load_own(step.model, options.source)
     step.model.eval()
     loader = test if test is not None else training
     items = _input_of(step, loader).read(options.inputs)

@@ -19,7 +19,7 @@ from graphc.frontends.nn.adapters.low_rank import LowRank
 from graphc.frontends.nn.adapters.state import attach_adapters
 from graphc.frontends.train.checkpoint import load
 from graphc.frontends.train.checkpoints import Checkpoints
-from graphc.frontends.train.description import read_description
+from graphc.frontends.train.description import FILE, read_description
 from graphc.frontends.train.pretrained import of_model
 from graphc.models.registry import find
 
@@ -46,7 +46,9 @@ def load_run(path: str | Path, average: int = 1, expected: Sequence[str] = ()) -
     """
     folder = run_folder(path)
     description = read_description(folder)
-    name = str(description.get("model"))
+    if "model" not in description:
+        raise CheckpointError(f"{folder}: is no run of a ready model")
+    name = str(description["model"])
     if expected and name not in expected:
         raise CheckpointError(f"{folder}: is a run of {name!r}, expected {' or '.join(expected)}")
     step, arrays = weights_of(path, average)
@@ -54,6 +56,17 @@ def load_run(path: str | Path, average: int = 1, expected: Sequence[str] = ()) -
     attach_adapters(model, _adapters(description, arrays))
     load_weights(model, arrays, str(folder))
     return SavedRun(model.eval(), description, step)
+
+
+def load_own(model: Any, path: str | Path) -> None:
+    """Weights of a run, or of one checkpoint in it, into a model of the user's own that was trained
+    there, with the adapters that it had. Raises as `load_weights` does.
+    """
+    _, arrays = weights_of(path)
+    folder = run_folder(path)
+    description = read_description(folder) if (folder / FILE).is_file() else {}
+    attach_adapters(model, _adapters(description, arrays))
+    load_weights(model, arrays, str(path))
 
 
 def load_weights(model: Any, arrays: Arrays, name: str) -> None:

@@ -101,6 +101,24 @@ def test_lora_leaves_adapters_and_merged_weights(
     assert model.load_state_dict(trunk).missing_keys == []
 
 
+def test_a_model_in_a_file_predicts_with_its_adapters(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same from the run and from its merged weights."""
+    (folder / "rows.csv").write_text("1,0,0,0\n0,1,0,-2\n")
+    command = ["small.py:four", "--from", "runs/small-1", "--epochs", "2", "--lr", "0.1"]
+    parts = ["--lora", "trunk.?", "--rank", "2", "--bottleneck", "head", "--width", "2"]
+    assert finetune(*command, *parts, "--out", "tuned") == 0
+    said = []
+    for source in ("tuned", "tuned/merged.safetensors", "runs/small-1"):
+        capsys.readouterr()
+        assert main(["predict", "small.py:four", "--from", source, "rows.csv"]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] != said[2]
+    assert main(["generate", "--from", "tuned"]) == 2
+    assert "tuned: is no run of a ready model" in capsys.readouterr().err
+
+
 def test_rates_layer_by_layer_and_resume(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["small.py:four", "--from", "runs/small-1", "--layer-decay", "1e-6"]
     command += ["--layers", "trunk.?", "--lr", "0.01", "--out", "tuned"]
