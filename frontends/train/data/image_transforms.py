@@ -9,6 +9,7 @@ torchvision's where it has them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -43,8 +44,8 @@ class RandomCrop(Transform):
     def __init__(
         self, size: int | tuple[int, int] | None = None, padding: int = 0, fill: float = 0
     ) -> None:
-        self.size = (size, size) if isinstance(size, int) else size
-        if padding < 0 or (self.size is not None and min(self.size) < 1):
+        self.size = (int(size), int(size)) if isinstance(size, int | np.integer) else size
+        if padding < 0 or not (self.size is None or _is_size(self.size)):
             raise ArgumentError(f"RandomCrop: size {size} with padding {padding} is no crop")
         self.padding = padding
         self.fill = fill
@@ -70,9 +71,8 @@ class RandomCrop(Transform):
             return images
         count, channels, height, width = images.shape
         side = self.padding
-        padded = np.full(
-            (count, channels, height + 2 * side, width + 2 * side), self.fill, images.dtype
-        )
+        fill = _filling("RandomCrop", self.fill, images)
+        padded = np.full((count, channels, height + 2 * side, width + 2 * side), fill, images.dtype)
         padded[:, :, side : side + height, side : side + width] = images
         return padded
 
@@ -96,7 +96,7 @@ class Cutout(Transform):
         rows = self._reaches(centres[:, :1], height)
         columns = self._reaches(centres[:, 1:], width)
         square = rows[:, None, :, None] & columns[:, None, None, :]
-        return np.where(square, np.asarray(self.fill, images.dtype), images)
+        return np.where(square, _filling("Cutout", self.fill, images), images)
 
     def _reaches(self, centres: Array, extent: int) -> Array:
         """Which of `extent` positions the squares around centres [N, 1] cover: bool [N, extent]."""
@@ -186,6 +186,18 @@ class Normalize(Transform):
         normal: Array = images.astype(np.float32, copy=False) - self.mean
         normal /= self.std
         return normal
+
+
+def _is_size(size: Any) -> bool:
+    """Whether it is a height and a width of at least 1."""
+    return isinstance(size, Sequence) and len(size) == 2 and min(size) >= 1
+
+
+def _filling(transform: str, fill: float, images: Array) -> Array:
+    """`fill` in the images' type. Raises ArgumentError where bytes have no such value."""
+    if images.dtype == np.uint8 and fill not in range(256):
+        raise ArgumentError(f"{transform}: fill is {fill}, images are bytes; expected 0 to 255")
+    return np.asarray(fill, images.dtype)
 
 
 def _probability(transform: str, p: float) -> float:

@@ -112,6 +112,18 @@ def test_image_transforms_refuse_other_arrays() -> None:
         transforms.RandomHorizontalFlip(2)
     with pytest.raises(ArgumentError, match="is no crop"):
         transforms.RandomCrop(4, padding=-1)
+    for size in (4.0, (4,), (4, 0)):
+        with pytest.raises(ArgumentError, match="is no crop"):
+            transforms.RandomCrop(size)  # type: ignore[arg-type]  # the mistake in question
+    cropped = run(transforms.RandomCrop(np.int64(4)))  # type: ignore[arg-type]  # an int to NumPy
+    assert cropped.shape == (40, 3, 4, 4)
+
+
+def test_a_fill_that_bytes_cannot_hold_is_named() -> None:
+    images = np.zeros((4, 1, 4, 4), np.uint8)
+    for transform in (transforms.RandomCrop(padding=1, fill=0.5), transforms.Cutout(2, fill=300)):
+        with pytest.raises(ArgumentError, match=r"fill is (0\.5|300), images are bytes"):
+            next(iter(data.Loader(data.arrays(images), 4, transform=transform)))
 
 
 def test_cutout_fills_one_square_that_may_stick_out() -> None:
