@@ -16,7 +16,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Task:
     train: Any
     test: Any
     batch_size: int
+    weight: float = 1.0  # of its loss
 
 
 class Heads(nn.Module):
@@ -55,6 +56,7 @@ class Heads(nn.Module):
     def __init__(self, tasks: Sequence[Task], shared: bool) -> None:
         super().__init__()
         self.shared = shared
+        self.weights = tuple(task.weight for task in tasks)
         self.trunk = CifarCNN()
         self.trunk.head = nn.Identity()
         self.heads = nn.ModuleDict({task.name: nn.Linear(64, task.classes) for task in tasks})
@@ -70,9 +72,10 @@ class Heads(nn.Module):
 
 
 def loss(model: Heads, *batch: Any) -> Any:
-    """The sum of the tasks' mean cross entropies; a batch is images, then labels."""
+    """The weighted sum of the tasks' mean cross entropies; a batch is images, then labels."""
     images, labels = (batch[:1], batch[1:]) if model.shared else (batch[::2], batch[1::2])
-    return sum(F.cross_entropy(*pair) for pair in zip(model(*images), labels, strict=True))
+    parts = map(F.cross_entropy, model(*images), labels)
+    return sum(weight * part for weight, part in zip(model.weights, parts, strict=True))
 
 
 class Together:
@@ -156,18 +159,20 @@ def main() -> None:
     parser.add_argument("pair", choices=("disjoint", "shared"))
     parser.add_argument("--data", required=True)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--weight", type=float, default=1.0, help="of the second task's loss")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/multitask"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     tasks, shared = tasks_of(options), options.pair == "shared"
+    tasks = tasks[0], replace(tasks[1], weight=options.weight)
     found: dict[str, dict[int, list[float]]] = {}
     for seed in options.seeds:
         for task, curve in trained(tasks, shared, seed, options).items():
             found.setdefault(f"{task} together", {})[seed] = curve
         for task in tasks:
-            curve = trained((task,), shared, seed, options)[task.name]
+            curve = trained((replace(task, weight=1.0),), shared, seed, options)[task.name]
             found.setdefault(f"{task.name} alone", {})[seed] = curve
         for name in sorted(found):
             print(f"seed {seed}  {name}: {100 * found[name][seed][-1]:.2f} %", flush=True)
