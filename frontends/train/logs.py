@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Record = dict[str, float]
 """One epoch: epoch, step (both counted from 1), loss, validation_..., seconds."""
 
+_FIRST, _LAST = ("epoch", "step", "loss"), ("seconds",)  # columns of a table
+
 
 class CsvLog:
     """A CSV file with one line per epoch; numbers in full, so that they read back equal."""
@@ -61,7 +63,10 @@ class CsvLog:
 
 
 def _columns(history: Iterable[Record]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for record in history for name in record))
+    """All names, in one order: a resumed run has its first records from JSON, in another one."""
+    names = {name for record in history for name in record}
+    rest = sorted(names - {*_FIRST, *_LAST})
+    return tuple(name for name in (*_FIRST, *rest, *_LAST) if name in names)
 
 
 def epoch_line(record: Record, epochs: int) -> str:

@@ -187,6 +187,11 @@ def test_metrics_csv_holds_the_history(tmp_path: Path) -> None:
     found = rows(tmp_path / "run" / "metrics.csv")
     assert [{name: float(value) for name, value in row.items()} for row in found] == history
     assert found[2]["epoch"] == "3" and found[2]["step"] == "24"
+    columns = list(found[0])
+    assert columns[:3] == ["epoch", "step", "loss"] and columns[-1] == "seconds"
+    coach = trainer(out=tmp_path / "run")
+    quiet(coach, 4, validation=held_out(), resume=True)
+    assert list(rows(tmp_path / "run" / "metrics.csv")[0]) == columns
 
 
 def test_metrics_csv_takes_new_columns(tmp_path: Path) -> None:
