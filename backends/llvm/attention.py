@@ -9,7 +9,8 @@
         serial j: parallel i: p[j, i] = exp(…)         serial j: vector i: p[j, i] = exp(…)
 
 The outer loops become one, so that threads share all blocks out. Products are added in the order
-of the naive nest, so that no choice here changes a bit.
+of the naive nest, so that no choice here changes a bit. Where a block has one query (`single_row`),
+vectors lie along keys and a head's elements instead.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graphc.loops import (
+    Axis,
     Buffer,
     Contract,
     Expr,
@@ -47,6 +49,7 @@ from graphc.loops.substitute import substitute
 from graphc.target import Target
 
 from .elementwise import substituted
+from .single_row import part, single, worth_crossing
 from .transposed import tile_transposed
 
 _ROW, _COLUMN, _TILE = "tile.row", "tile.column", "tile"
@@ -130,11 +133,19 @@ class _Blocks:
         product = self._product(loops, body)
         if product is not None:
             return product
-        alone = Kernel("block", tuple(self.buffers.values()), (statement,))
-        crossed = tile_transposed(alone, self.target)
+        crossed = self._crossed(loops, body)
         if crossed is not None:
-            return crossed.body
+            return crossed
         return (self._vectors(loops, body),)
+
+    def _crossed(
+        self, loops: Sequence[Loop], body: tuple[Statement, ...]
+    ) -> tuple[Statement, ...] | None:
+        for loop in reversed(loops):
+            body = (replace(loop, body=body),)
+        alone = Kernel("block", tuple(self.buffers.values()), body)
+        crossed = tile_transposed(alone, self.target)
+        return None if crossed is None else crossed.body
 
     # Elementwise
 
@@ -160,6 +171,8 @@ class _Blocks:
 
     def _running(self, loop: Loop) -> Sequence[Statement] | None:
         """A fold along `loop` of rows side by side: what it updates stays in registers."""
+        if all(isinstance(s, Let | Store) for s in loop.body):
+            return self._of_one_row(loop)
         if len(loop.body) != 1 or not isinstance(loop.body[0], Loop):
             return None
         inner = loop.body[0]
@@ -168,9 +181,23 @@ class _Blocks:
         if not all(isinstance(s, Let | Store) for s in inner.body) or _extent(inner) < 2:
             return None
         held = self._accumulators(inner)
-        if not held:
+        return self._in_registers(loop, inner, held) if held else None
+
+    def _of_one_row(self, loop: Loop) -> Sequence[Statement] | None:
+        """What does not wait for the iteration before goes ahead, in vectors along `loop`."""
+        held = [b for b in self._stored(loop) if b.space == "scratch" and b.shape == (1,)]
+        parted = part(loop, {buffer.name for buffer in held}) if held else None
+        if parted is None:
             return None
-        names = {buffer.name: f"{buffer.name}.r" for buffer in held}
+        rows, ahead, behind = parted
+        self.buffers.update((row.name, row) for row in rows)
+        before = [self._vectors([loop], ahead)] if ahead else []
+        folded = self._in_registers(loop, single(behind), held)
+        return (*map(Local, rows), *before, *folded)
+
+    def _in_registers(self, loop: Loop, inner: Loop, held: Sequence[Buffer]) -> Sequence[Statement]:
+        kind: LoopKind = "vector" if _extent(inner) > 1 else "unroll"
+        names = {buffer.name: f"{buffer.name}.{loop.var}" for buffer in held}
         body = tuple(_renamed(s, names) for s in inner.body)
         registers = [
             replace(b, name=names[b.name], shape=(1, *b.shape), space="register") for b in held
@@ -181,21 +208,24 @@ class _Blocks:
         spill = tuple(Store(b.name, at, load(names[b.name], own, b.dtype)) for b in held)
         return (
             *map(Local, registers),
-            replace(inner, kind="vector", body=fill),
-            replace(loop, body=(replace(inner, kind="vector", body=body),)),
-            replace(inner, kind="vector", body=spill),
+            replace(inner, kind=kind, body=fill),
+            replace(loop, body=(replace(inner, kind=kind, body=body),)),
+            replace(inner, kind=kind, body=spill),
         )
 
     def _accumulators(self, inner: Loop) -> list[Buffer]:
         """Local rows that an iteration stores to at its own index alone."""
-        found = dict.fromkeys(s.buffer for s in inner.body if isinstance(s, Store))
         at = (variable(inner.var),)
         stores = [s for s in inner.body if isinstance(s, Store)]
         if not all(self._stride(s, inner.var) == 1 for s in stores):
             return []
-        rows = [self.buffers[name] for name in found if self.buffers[name].space == "scratch"]
+        rows = [buffer for buffer in self._stored(inner) if buffer.space == "scratch"]
         rows = [row for row in rows if row.shape == (_extent(inner),)]
         return [row for row in rows if all(s.index == at for s in stores if s.buffer == row.name)]
+
+    def _stored(self, loop: Loop) -> list[Buffer]:
+        found = dict.fromkeys(s.buffer for s in loop.body if isinstance(s, Store))
+        return [self.buffers[name] for name in found]
 
     # Products
 
@@ -203,6 +233,8 @@ class _Blocks:
         self, loops: Sequence[Loop], body: tuple[Statement, ...]
     ) -> Sequence[Statement] | None:
         """Register tiles of a sum of products over two loops; None where it is something else."""
+        if len(loops) == 1:
+            loops = [single(()), *loops]
         if len(loops) != 2 or not isinstance(body[0], Let):
             return None
         fold = body[0].value
@@ -210,14 +242,37 @@ class _Blocks:
             return None
         row, column = (loop.var for loop in loops)
         a, b = fold.body
+        if column in free_variables(a):
+            a, b = b, a
         stores = [s for s in body if isinstance(s, Store)]
         fits = column not in free_variables(a) and row not in free_variables(b)
-        if not fits or not isinstance(b, Load) or self._stride(b, column) != 1:
+        if not fits or not isinstance(b, Load) or fold.where is not None:
             return None
-        if fold.where is not None or not all(self._stride(s, column) == 1 for s in stores):
+        if not all(self._stride(s, column) == 1 for s in stores):
             return None
-        product = _Product(body[0].name, fold, row, column, body[1:])
-        return tuple(self._tiles(product, *map(_extent, loops)))
+        before: tuple[Statement, ...] = ()
+        if self._stride(b, column) != 1:
+            found = self._turned(f"{body[0].name}.t", b, fold.axes[0], loops[1])
+            if found is None:
+                return None
+            before, b = found
+        product = _Product(body[0].name, replace(fold, body=(a, b)), row, column, body[1:])
+        return *before, *self._tiles(product, *map(_extent, loops))
+
+    def _turned(
+        self, name: str, b: Load, axis: Axis, column: Loop
+    ) -> tuple[tuple[Statement, ...], Load] | None:
+        """A copy of `b` whose neighbours lie along the column, and the load of it instead."""
+        copy = Buffer(name, (axis.extent, _extent(column)), b.dtype, space="scratch")
+        if self._stride(b, axis.name) != 1 or not worth_crossing(copy, self.target):
+            return None
+        self.buffers[name] = copy
+        at = (variable(axis.name), variable(column.var))
+        along = Loop("parallel", axis.name, index(0), index(axis.extent), ())
+        copied = self._crossed((along, column), (Store(name, at, b),))
+        if copied is None:
+            return None
+        return (Local(copy), *copied), Load(name, at, b.dtype)
 
     def _tiles(self, product: _Product, rows: int, columns: int) -> Iterator[Statement]:
         width = max(1, self.target.vector_bytes // product.fold.dtype.itemsize)

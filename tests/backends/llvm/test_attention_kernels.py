@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from graphc.backends.llvm.engine import ALLOWED_SYMBOLS, module_text, object_cod
 from graphc.backends.llvm.statements import emit_kernel
 from graphc.loops import Kernel
 from graphc.loops.evaluate import run_kernel
+from graphc.loops.simplify import simplify_kernel
 from graphc.loops.verify import verify_kernel
 from graphc.ops.attention_samples import operands, options
 from graphc.ops.define import Sample
@@ -36,6 +38,15 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "tails": ((2, 1, 1, (37, 70), (5, 17)), {}),
     "tails, causal": ((1, 1, 1, (150, 131), (24, 8)), {"causal": True}),
     "one query": ((1, 2, 1, (1, 130), (8, 8)), {}),
+    "one query, turned keys": ((2, 4, 2, (1, 150), (40, 24)), {"mask": (2, 1, 1, 150)}),
+    "one query, causal": ((1, 1, 1, (1, 90), (32, 16)), {"causal": True}),
+    "one query, a bias": (
+        (1, 2, 1, (1, 80), (16, 16)),
+        {"mask": (1, 2, 1, 80), "additive": True},
+    ),
+    "one query, dropout": ((1, 2, 1, (1, 100), (33, 20)), {"dropout": 0.3}),
+    "one query too many": ((1, 1, 1, (65, 70), (16, 16)), {}),
+    "one query, nothing": ((1, 1, 1, (1, 70), (16, 16)), {"mask": (1, 1, 1, 1)}),
     "one key": ((1, 1, 1, (70, 1), (8, 1)), {}),
     "padding": ((2, 2, 1, (66, 70), (8, 8)), {"mask": (2, 1, 1, 70)}),
     "a mask": ((1, 2, 1, (40, 70), (8, 8)), {"mask": (1, 2, 40, 70)}),
@@ -82,7 +93,7 @@ def test_tiles_give_the_bits_of_the_naive_nest(case: str, op: str, where: Any) -
     naive, arrays = kernel_and_arrays(op, chosen)
     expected = {name: array.copy() for name, array in arrays.items()}
     run_kernel(naive, expected)
-    tiled = tile_local_blocks(naive, where)
+    tiled = tile_local_blocks(simplify_kernel(naive), where)
     assert tiled is not None
     verify_kernel(tiled)
     found = run_compiled(tiled, arrays, where)
@@ -96,6 +107,16 @@ def test_products_become_register_tiles() -> None:
     assert tiled.count("contract tile[") == 4  # of six rows and of five, in two products
     assert "local tile: register f32[6,64]" in tiled
     assert "reduce dot" not in tiled
+
+
+def test_one_query_has_its_vectors_along_keys() -> None:
+    """Only the running maximum and sum go key by key, each in a register."""
+    naive, _ = kernel_and_arrays("attention", sample((1, 1, 1, (1, 128), (64, 64)), {}, np.float32))
+    tiled = str(tile_local_blocks(simplify_kernel(naive), target.X86_64_V4))
+    assert "register f32[16,16]" in tiled
+    assert tiled.count("local tile: register f32[1,64]") == 2
+    assert re.search(r"local total_7\.j_\d+: register f32\[1,1\]", tiled)
+    assert re.search(r"vector j_\d+ in 0..64 {\n *let power", tiled)
 
 
 @pytest.mark.parametrize("where", target.NAMED.values(), ids=lambda t: t.name)
