@@ -197,7 +197,7 @@ def make(
     """
     parts = _of_phrases() if data is None else _of_multi30k(data)
     train, test, tokenizers, buckets = parts
-    size = batch_size or (16 if data is None else 64)
+    size = (16 if data is None else 64) if batch_size is None else batch_size
     loaders = tuple(_loaders((train, test), tokenizers, buckets, size))
     model = Seq2Seq(_fitting(sizes or _default(data), tokenizers), tokenizers)
     steps = max(1, epochs * len(loaders[0]))

@@ -70,6 +70,11 @@ def test_one_vocabulary_has_one_table() -> None:
         seq2seq.Seq2Seq(replace(TINY, source_vocabulary=9, target_vocabulary=9), (letters, letters))
 
 
+def test_a_batch_of_none_is_an_error() -> None:
+    with pytest.raises(ArgumentError, match="batch_size is 0"):
+        seq2seq.make(batch_size=0)
+
+
 def test_multi30k_as_it_is_published(tmp_path: Path) -> None:
     pytest.importorskip("sentencepiece")
     for part, count in (("train", 40), ("val", 10)):

@@ -93,6 +93,8 @@ def _encoded(
 ) -> tuple[Array, Tokenizer]:
     """The codes of a file, and the tokenizer whose they are."""
     whole = read_text(path)
+    if isinstance(tokenizer, CharacterTokenizer):
+        return tokenizer.encode(whole, str(path)), tokenizer
     if tokenizer is not None:
         return tokenizer.encode(whole), tokenizer
     characters = "".join(sorted(set(whole))) if vocabulary is None else vocabulary

@@ -127,3 +127,5 @@ def test_a_text_data_set_takes_any_tokenizer(
         _ = windows.vocabulary
     with pytest.raises(ArgumentError, match="both"):
         data.text(path, 8, vocabulary="abc", tokenizer=byte_pairs)
+    with pytest.raises(DataError, match=r"text\.txt: character 't' at position 0"):
+        data.text(path, 8, tokenizer=data.CharacterTokenizer("abc", specials=False))
