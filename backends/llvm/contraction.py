@@ -52,6 +52,7 @@ from .contraction_ahead import fetch_beside, fetch_held, next_of_a, next_of_b
 from .contraction_blocks import CHUNK, ROW_WORK, Blocks
 from .contraction_border import with_group_loop, without_border
 from .contraction_nest import take_apart
+from .contraction_strided import without_strides
 from .contraction_tiles import Shape, Tile
 from .elementwise import substituted
 
@@ -72,9 +73,12 @@ def _tile_contraction(kernel: Kernel, target: Target, whole: bool) -> Kernel | N
     if nest is None:
         return None
     settled = nest.has_wide_rows and not nest.has_conditions_on_window
-    pieces = [kernel] if settled and not whole else without_border(kernel, nest)
+    pieces = without_strides(kernel, nest)
+    whole_pieces = whole and len(pieces) > 1
+    if len(pieces) == 1 and (whole or not settled):
+        pieces = without_border(kernel, nest)
     if len(pieces) > 1:
-        tiled = [_tile_contraction(piece, target, whole=False) or piece for piece in pieces]
+        tiled = [_tile_contraction(piece, target, whole_pieces) or piece for piece in pieces]
         return replace(kernel, body=tuple(s for piece in tiled for s in piece.body))
     if not nest.rows():
         return None

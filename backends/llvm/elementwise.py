@@ -127,16 +127,26 @@ def _is_vector(loop: Loop, kernel: Kernel) -> bool:
         plain
         and bool(stores)
         and all(stride(store, loop.var, kernel) == 1 for store in stores)
-        and not any(_folds_neighbours(expr, kernel) for expr in values(loop.body))
+        and not any(_folds_neighbours(expr, loop.var, kernel) for expr in values(loop.body))
     )
 
 
-def _folds_neighbours(expr: Expr, kernel: Kernel) -> bool:
+def _folds_neighbours(expr: Expr, var: str, kernel: Kernel) -> bool:
+    """Whether a fold with lanes reads along its own last axis, and nothing that lies along `var`
+    alone, as a matrix by a vector does where the matrix has its rows last."""
     if isinstance(expr, Reduce) and expr.lanes > 1:
         last = expr.axes[-1].name
-        if any(stride(load, last, kernel) == 1 for part in expr.body for load in loads(part)):
+        read = [load for part in expr.body for load in loads(part)]
+        crossing = any(_crosses(load, var, last, kernel) for load in read)
+        if not crossing and any(stride(load, last, kernel) == 1 for load in read):
             return True
-    return any(_folds_neighbours(child, kernel) for child in children(expr))
+    return any(_folds_neighbours(child, var, kernel) for child in children(expr))
+
+
+def _crosses(load: Load, var: str, last: str, kernel: Kernel) -> bool:
+    """Whether neighbours along `var` lie together, and those along `last` in lines of their own."""
+    along, apart = stride(load, var, kernel), stride(load, last, kernel)
+    return along == 1 and apart is not None and apart >= _LINE
 
 
 def stride(access: Load | Store, name: str, kernel: Kernel) -> int | None:

@@ -13,16 +13,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from graphc.loops import Axis, Expr, Literal, Reduce, Variable
+from graphc.loops import Axis, Expr, Literal, Reduce, Variable, index
 from graphc.loops.clamp import clamp
 from graphc.loops.combine import merge, step, unit
 
+from .elementwise import reduces
 from .function import Val, vector
 from .registers import Lanes
 from .scalars import literal
 
 if TYPE_CHECKING:
     from .expressions import Expressions
+
+# Steps of a fold's last axis that are written out inside a vector loop.
+_SHORT = 4
 
 Body = Callable[["Expr | None", "list[Val]"], "list[Val]"]
 Steps = Callable[["Expr | None", "list[Val]", Val, int], "list[Val]"]
@@ -46,7 +50,8 @@ class Folds:
         if reduce.lanes == 1:
             starts = self._units(reduce, self._width)
             step = partial(self._step_once, reduce)
-            return self._over_axes(reduce.axes, reduce.where, starts, step)
+            short = self.x.lanes is not None and not _holds_fold(reduce)
+            return self._over_axes(reduce.axes, reduce.where, starts, step, short)
         if self.x.lanes is None:
             return self._fold_in_vectors(reduce)
         return self._fold_across(reduce)
@@ -59,8 +64,14 @@ class Folds:
         return [literal(u.value, u.dtype, width) for u in unit(reduce)]
 
     def _over_axes(
-        self, axes: Sequence[Axis], where: Expr | None, accumulators: list[Val], body: Body
+        self,
+        axes: Sequence[Axis],
+        where: Expr | None,
+        accumulators: list[Val],
+        body: Body,
+        written_out: bool = False,
     ) -> list[Val]:
+        """The loops over the axes; the last one's steps written out where they are few."""
         if not axes:
             return body(where, accumulators)
         axis, inner = axes[0], axes[1:]
@@ -69,11 +80,23 @@ class Folds:
             hidden.add(self.x.lanes.variable)
         lower, upper, left = clamp(axis.name, axis.extent, where, hidden)
         low, high = self.x.index_value(lower), self.x.index_value(upper)
+        if written_out and not inner and (count := _short(lower, upper)):
+            return self._written_out(axis, count, left, accumulators, body)
         always = _is_known_to_run(lower, upper)
         with self.x.function.loop(low, high, 1, accumulators, always) as (index, state):
             self.x.values[axis.name] = index
-            state.next = self._over_axes(inner, left, state.current, body)
+            state.next = self._over_axes(inner, left, state.current, body, written_out)
         return state.result
+
+    def _written_out(
+        self, axis: Axis, count: int, where: Expr | None, values: list[Val], body: Body
+    ) -> list[Val]:
+        """The steps of a short last axis one after the other: what they read at fixed places is
+        then the same in each turn of the loops around."""
+        for position in range(count):
+            self.x.values[axis.name] = self.x.function.int_(position)
+            values = body(where, values)
+        return values
 
     def _step_once(self, reduce: Reduce, where: Expr | None, before: list[Val]) -> list[Val]:
         if where is None:
@@ -223,6 +246,19 @@ def _is_known_to_run(lower: Expr, upper: Expr) -> bool:
     if not (isinstance(lower, Literal) and isinstance(upper, Literal)):
         return False
     return int(lower.value) < int(upper.value)
+
+
+def _short(lower: Expr, upper: Expr) -> int:
+    """The steps of a loop from 0 that has few of them, whatever surrounds it; else 0."""
+    if lower != index(0) or not isinstance(upper, Literal):
+        return 0
+    return int(upper.value) if int(upper.value) <= _SHORT else 0
+
+
+def _holds_fold(reduce: Reduce) -> bool:
+    """Whether an element is itself a fold, whose loops each step would repeat."""
+    parts = (*reduce.body, *(() if reduce.where is None else (reduce.where,)))
+    return any(next(reduces(part), None) is not None for part in parts)
 
 
 def _parts(values: list[Val], count: int) -> list[list[Val]]:

@@ -243,7 +243,87 @@ def averaged(n: int, o: int, p: int, padded: bool) -> str:
     return AVERAGED.format(n=n, o=o, p=p, h=h, total=total)
 
 
+ACROSS_ROWS = """
+kernel @across_rows(
+    in b0: f32[{m},{k}] order(1,0), in b1: f32[{k},1], out b2: f32[{m},1]
+) {{
+  parallel i0 in 0..{m} {{
+    let v1 = reduce dot [k1 < {k}] lanes={lanes} (b0[i0, k1], b1[k1, 0])
+    store b2[i0, 0] = v1
+  }}
+}}
+"""
+
+DEPTHWISE = """
+kernel @depthwise(
+    in b0: f32[2,5,{h},{w}], in b1: f32[5,1,{k},{k}], out b2: f32[2,5,{h},{w}]
+) {{
+  parallel i0 in 0..2 {{
+    parallel i1 in 0..5 {{
+      parallel i2 in 0..{h} {{
+        parallel i3 in 0..{w} {{
+          let v4 = reduce dot [kh1 < {k}, kw2 < {k}] lanes=1 (b0[i0, i1, i2 + kh1 + -1, i3 + kw2 + -1], b1[i1, 0, kh1, kw2] where 0 <= i2 + kh1 + -1 and i2 + kh1 + -1 < {h} and 0 <= i3 + kw2 + -1 and i3 + kw2 + -1 < {w})
+          store b2[i0, i1, i2, i3] = v4
+        }}
+      }}
+    }}
+  }}
+}}
+"""  # noqa: E501 - one fold is one line
+
+STRIDED = """
+kernel @strided(
+    in b0: f32[{n},{o},{p},{p}],
+    in b1: f32[{o},{c},{k},{k}] order(2,3,0,1),
+    out b2: f32[{n},{c},{h},{h}] order(0,2,3,1)
+) {{
+  parallel i0 in 0..{n} {{
+    parallel i2 in 0..{h} {{
+      parallel i3 in 0..{h} {{
+        parallel i1 in 0..{c} {{
+          let v4 = reduce dot [kh1 < {k}, kw2 < {k}, co3 < {o}] lanes=1 (b0[i0, co3, {y}, {x}], b1[co3, i1, kh1, kw2] where {where})
+          store b2[i0, i1, i2, i3] = v4
+        }}
+      }}
+    }}
+  }}
+}}
+"""  # noqa: E501 - one fold is one line
+
+
+def strided(n: int, c: int, o: int, p: int, k: int, stride: int) -> str:
+    """The input gradient of a convolution of k by k with a padding of 1."""
+    index = "({i} + {axis} * -1 + 1) {op} {stride}"
+    places, where = [], []
+    for i, axis in (("i2", "kh1"), ("i3", "kw2")):
+        place = index.format(i=i, axis=axis, op="//", stride=stride)
+        left = index.format(i=i, axis=axis, op="%", stride=stride)
+        where.append(f"{left} == 0 and 0 <= {place} and {place} < {p}")
+        places.append(place)
+    y, x = places
+    h = (p - 1) * stride + k - 2
+    return STRIDED.format(n=n, c=c, o=o, p=p, k=k, h=h, y=y, x=x, where=" and ".join(where))
+
+
 CASES = {
+    **{
+        f"across rows {m}x{k}/{lanes}": ACROSS_ROWS.format(m=m, k=k, lanes=lanes)
+        for m, k, lanes in ((70, 37, 16), (37, 200, 64), (130, 5, 16))
+    },
+    **{
+        f"depthwise {h}x{w}x{k}": DEPTHWISE.format(h=h, w=w, k=k)
+        for h, w, k in ((7, 28, 3), (5, 37, 4), (4, 9, 5), (3, 16, 1))
+    },
+    **{
+        f"strided {n}x{c}x{o}x{p}x{k}/{stride}": strided(n, c, o, p, k, stride)
+        for n, c, o, p, k, stride in (
+            (1, 3, 5, 13, 3, 2),
+            (2, 17, 3, 12, 4, 2),
+            (9, 16, 2, 6, 3, 2),
+            (1, 5, 2, 9, 5, 3),
+            (1, 20, 3, 9, 2, 3),
+        )
+    },
     **{
         f"averaged {n}x{o}x{p}{' padded' * padded}": averaged(n, o, p, padded)
         for n, o, p in ((2, 16, 4), (1, 37, 9))
@@ -310,6 +390,17 @@ def test_tiled_equals_naive(text, where):
     found = run_compiled(tile(naive, where), arrays, where)
     for buffer in naive.buffers:
         np.testing.assert_array_equal(found[buffer.name], expected[buffer.name])
+
+
+def test_a_strided_gradient_has_tiles_without_remainders():
+    tiled = str(tile(parse_kernel(strided(1, 3, 5, 13, 3, 2)), target.X86_64_V4))
+    assert "contract tile" in tiled
+    assert "% 2" not in tiled and "// 2" not in tiled
+
+
+def test_a_fold_along_lines_apart_runs_across_rows_that_lie_together():
+    tiled = str(tile(parse_kernel(ACROSS_ROWS.format(m=70, k=200, lanes=16)), target.X86_64_V4))
+    assert "vector i0" in tiled
 
 
 def test_a_crossing_load_goes_through_a_register_tile():
