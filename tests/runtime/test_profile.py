@@ -14,7 +14,22 @@ import graphc.functional as F
 from graphc import nn, optim
 from graphc.dtypes import float32
 from graphc.errors import ArgumentError, ShapeError
-from graphc.loops import Argument, Buffer, Kernel, Launch, Repeat, Schedule, Storage, index
+from graphc.loops import (
+    Argument,
+    Buffer,
+    Kernel,
+    Launch,
+    Loop,
+    Repeat,
+    Schedule,
+    Storage,
+    Store,
+    const,
+    index,
+    load,
+    mul,
+    variable,
+)
 from graphc.runtime.profile import (
     LOG_TYPE,
     WHOLE_STEP,
@@ -44,13 +59,16 @@ def schedule() -> Schedule:
     """0 one -> 1 repeat (2 two), on 40 floats that `two` updates in place."""
     source, target = Buffer("a", (40,), float32), Buffer("b", (40,), float32, access="out")
     inout = Buffer("b", (40,), float32, access="inout")
+    element = load("b", [variable("i")], float32)
+    doubled = Store("b", (variable("i"),), mul(element, const(2, float32)))
+    doubling = Loop("serial", "i", index(0), index(40), (doubled,))
     place = [Argument("x", index(0)), Argument("t", index(0))]
     one = Launch("one", "k1", tuple(place), ("exp",), ("net.py:3",), "because", 4000, 320)
     two = Launch("two", "k2", (place[1],), ("add",), ("net.py:4",), "", 40, 160)
     return Schedule(
         "net",
         (Storage("x", (40,), float32, "input"), Storage("t", (40,), float32, "temporary")),
-        {"k1": Kernel("k1", (source, target), ()), "k2": Kernel("k2", (inout,), ())},
+        {"k1": Kernel("k1", (source, target), ()), "k2": Kernel("k2", (inout,), (doubling,))},
         (one, Repeat("i", 2, (two,))),
         ("x",),
         ("t",),
