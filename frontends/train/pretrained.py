@@ -184,7 +184,7 @@ def of_model(arrays: dict[str, Array]) -> dict[str, Array]:
 def _renamed(arrays: Mapping[str, Array], rename: Rename | None) -> dict[str, Array]:
     """The arrays under their new names. Raises ArgumentError for two under one name."""
     old: dict[str, str] = {}
-    for name in arrays:
+    for name in sorted(arrays):
         new = _new_name(name, rename)
         if new is not None and (other := old.setdefault(new, name)) != name:
             raise ArgumentError(f"load_into: rename gives {other} and {name} the name {new}")
