@@ -10,25 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
+from bench.measuring import in_process, least
+
 SHAPES = ("4x8x512x64", "4x8x512x64 causal", "8x6x256x64 causal", "4x8x2048x64")
-
-
-def least(call: Callable[[], Any], threads: int, seconds: float = 2.0) -> float:
-    """Milliseconds of the fastest call."""
-    clock = time.process_time if threads == 1 else time.perf_counter
-    call()
-    best, end = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        start = clock()
-        call()
-        best = min(best, clock() - start)
-    return best * 1e3
 
 
 def sizes(row: str) -> tuple[tuple[int, ...], bool]:
@@ -81,16 +68,6 @@ def torchs(row: str, threads: int) -> dict[str, float]:
     return {"forward": least(forward, threads), "both": least(both, threads)}
 
 
-def in_process(python: str, row: str, threads: int, kind: str) -> dict[str, float]:
-    """Measured in a process of its own."""
-    command = [python, "-m", "bench.attention", "--measure", kind, "--row", row]
-    found = subprocess.run(
-        [*command, "--threads", str(threads)], capture_output=True, text=True, check=True
-    )
-    values: dict[str, float] = json.loads(found.stdout.splitlines()[-1])
-    return values
-
-
 def peak(threads: int) -> float:
     """GFLOP/s of fused multiply-adds in float32."""
     import numpy as np
@@ -104,7 +81,10 @@ def peak(threads: int) -> float:
 def report(row: str, threads: int, torch: str | None) -> None:
     kinds = {"graphc": sys.executable, "unfused": sys.executable}
     kinds |= {"torch": torch} if torch else {}
-    found = {kind: in_process(python, row, threads, kind) for kind, python in kinds.items()}
+    found = {
+        kind: in_process("bench.attention", python, row, threads, kind)
+        for kind, python in kinds.items()
+    }
     (b, h, s, e), causal = sizes(row)
     gflop = 4 * b * h * s * s * e / (2 if causal else 1) / 1e9
     print(f"{row}, {threads} threads, peak {peak(threads):.0f} GFLOP/s")

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from bench.measuring import in_process, least
 
 ROWS, COLUMNS, CLASSES, ELEMENTS = 8192, 1024, 8000, 1 << 24
 
@@ -36,18 +36,6 @@ TABLE = {
     "gelu(x*a+b)*c": Row(WIDE, 4, 4 * ELEMENTS),
     "softmax cross entropy": Row(LOGITS, 1, 4),
 }
-
-
-def least(call: Callable[[], Any], threads: int, seconds: float = 1.5) -> float:
-    """Milliseconds of the fastest call."""
-    clock = time.process_time if threads == 1 else time.perf_counter
-    call()
-    best, end = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        start = clock()
-        call()
-        best = min(best, clock() - start)
-    return best * 1e3
 
 
 def arrays_of(name: str) -> list[Any]:
@@ -129,19 +117,9 @@ def torchs(name: str, threads: int) -> dict[str, float]:
     return {"forward": least(forward, threads), "backward": least(backward, threads)}
 
 
-def in_process(python: str, name: str, threads: int, kind: str) -> dict[str, float]:
-    """Measured in a process of its own."""
-    command = [python, "-m", "bench.bandwidth", "--measure", kind, "--row", name]
-    found = subprocess.run(
-        [*command, "--threads", str(threads)], capture_output=True, text=True, check=True
-    )
-    values: dict[str, float] = json.loads(found.stdout.splitlines()[-1])
-    return values
-
-
 def report(name: str, threads: int, torch: str | None) -> None:
-    mine = in_process(sys.executable, name, threads, "graphc")
-    other = in_process(torch, name, threads, "torch") if torch else {}
+    mine = in_process("bench.bandwidth", sys.executable, name, threads, "graphc")
+    other = in_process("bench.bandwidth", torch, name, threads, "torch") if torch else {}
     print(f"{name}, {threads} threads, memory {mine['bandwidth']:.1f} GB/s")
     for kind in ("forward", "backward"):
         rate = bytes_of(name, kind == "backward") / mine[kind] / 1e6

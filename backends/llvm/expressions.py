@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from graphc.dtypes import DType, bool_, int64, uint8
 from graphc.errors import CompileError
@@ -22,6 +21,7 @@ from graphc.target import Target
 
 from .folds import Folds
 from .function import SCALAR, STORED, Function, Val, overload, vector
+from .offsets import fold_index, offset_of
 from .registers import Lanes, Tile
 from .scalars import Scalars, literal
 from .scaling import SCALE, is_scalable, scale, with_scaling
@@ -291,7 +291,7 @@ class Expressions:
 
     def address(self, buffer: Buffer, index: Sequence[Expr]) -> Address:
         """Where an element lies, and how far neighbouring lanes lie apart."""
-        return self._place(*_offset(tuple(index), buffer.strides))
+        return self._place(*offset_of(tuple(index), buffer.strides))
 
     def _place(self, form: Affine, opaque: Sequence[tuple[Expr, int]]) -> Address:
         if self.lanes is None:
@@ -352,43 +352,8 @@ class Expressions:
             return self.emit(expr)
         args = [self.index_value(arg) for arg in expr.args]
         if all(not arg.name.startswith("%") for arg in args):
-            return self.function.int_(_fold_index(expr.op, [int(arg.name) for arg in args]))
+            return self.function.int_(fold_index(expr.op, [int(arg.name) for arg in args]))
         return self.scalars.call(expr.op, args, expr.args[-1].dtype, expr.dtype)
-
-
-@lru_cache(maxsize=1 << 14)
-def _offset(
-    index: tuple[Expr, ...], strides: tuple[int, ...]
-) -> tuple[Affine, tuple[tuple[Expr, int], ...]]:
-    """An element's offset: a linear part, and expressions with their factors that are not."""
-    form, opaque = Affine(0), []
-    for expr, stride in zip(index, strides, strict=True):
-        part = affine(expr)
-        if part is None:
-            opaque.append((expr, stride))
-        else:
-            form = form.plus(part, stride)
-    return form, tuple(opaque)
-
-
-def _fold_index(op: str, args: list[int]) -> int:
-    """Index arithmetic on known numbers."""
-    a, b = args
-    match op:
-        case "add":
-            return a + b
-        case "mul":
-            return a * b
-        case "floordiv":
-            return a // b
-        case "mod":
-            return a % b
-        case "max":
-            return max(a, b)
-        case "min":
-            return min(a, b)
-        case _:
-            raise CompileError(f"{op!r} is no operation on indices")
 
 
 @dataclass(frozen=True)
