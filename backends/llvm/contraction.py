@@ -160,18 +160,25 @@ class _Piece:
         yield When(less(index(last - 1), variable(CHUNK)), tuple(self._finish(sums)))
 
     def _tiles_apart(self) -> Iterator[Statement]:
-        """A tile for each position of the window, whose loops over k have bounds of their own."""
-        window, place, dot = self.nest.window, self._place(), self.nest.dot
+        """A tile for each position of the window, whose loops over k have bounds of their own.
+
+        Their sums are put down in the first cache, so that each tile has all registers.
+        """
+        place, dot = self._place(), self.nest.dot
+        shape = (self.tile.high * self.rows.step, self.tile.wide)
+        put = Buffer(_SUMS, (len(self.nest.positions), *shape), dot.dtype, space="scratch")
+        yield Local(put)
         sums: list[Expr] = []
         for number, position in enumerate(self.nest.positions):
-            shape = (self.tile.high * self.rows.step, self.tile.wide)
             local = Buffer(f"{_TILE}.{number}", shape, dot.dtype, space="register")
-            known = {axis.name: index(n) for axis, n in zip(window, position, strict=True)}
+            known = {x.name: index(n) for x, n in zip(self.nest.window, position, strict=True)}
             a, b = (substitute(part, place | known) for part in dot.body)
             where = None if dot.where is None else substitute(dot.where, known)
             yield from _cleared(local)
             yield from self._folds(dot.axes, where, (Contract(local.name, _ROW, _COLUMN, a, b),))
-            sums.append(load(local.name, _AT, local.dtype))
+            at = (index(number), *_AT)
+            yield _over(shape, (Store(_SUMS, at, load(local.name, _AT, dot.dtype)),))
+            sums.append(load(_SUMS, at, dot.dtype))
         yield from self._finish(sums)
 
     def _place(self) -> dict[str, Expr]:

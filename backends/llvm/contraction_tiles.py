@@ -86,8 +86,7 @@ class Shape:
         """Rows whose accumulators fit in registers beside one row of b, an element of a and,
         without fma, a product."""
         spare = self.target.registers - vectors - (1 if self.target.fma else 2)
-        tiles = self.nest.window_size if self.apart else 1
-        return max(1, spare // vectors // tiles)
+        return max(1, spare // vectors)
 
     def _choose_vectors(self) -> int:
         """Vectors side by side in a tile."""
