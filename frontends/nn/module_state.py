@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from graphc import dtypes
 from graphc.errors import ArgumentError, DTypeError
-from graphc.frontends.nn.module_tree import all_holders
+from graphc.frontends.nn.module_tree import all_holders, matching
 from graphc.frontends.nn.parameter import Buffer, Parameter, StateTensor
 from graphc.frontends.tracing.holder import make_state
 from graphc.runtime.state import State, check_elements, check_names
@@ -70,10 +69,10 @@ def set_requires_grad(module: Module, patterns: tuple[str, ...], requires_grad: 
     holders = all_holders(module).items()
     parameters = {name: holder for name, holder in holders if isinstance(holder, Parameter)}
     for pattern in patterns or ("*",):
-        matching = [name for name in parameters if fnmatchcase(name, pattern)]
-        if not matching and patterns:
+        found = matching(parameters, pattern)
+        if not found and patterns:
             raise ArgumentError(
                 f"no parameter matches {pattern!r}; there are {', '.join(parameters)}"
             )
-        for name in matching:
+        for name in found:
             parameters[name].requires_grad = requires_grad

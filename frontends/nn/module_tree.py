@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from graphc.errors import ArgumentError
 from graphc.frontends.nn.parameter import StateTensor
 
 if TYPE_CHECKING:
@@ -49,6 +51,16 @@ def all_holders(module: Module, prefix: str = "") -> dict[str, StateTensor]:
             if holder is not None:
                 found[joined(path, name)] = holder
     return found
+
+
+def matching(names: Iterable[str], pattern: str) -> list[str]:
+    """The names that a name pattern matches. Raises ArgumentError for one that is no text."""
+    if not isinstance(pattern, str):
+        raise ArgumentError(
+            f"{pattern!r} is {type(pattern).__name__}; a name pattern is text, and several are "
+            "several arguments"
+        )
+    return [name for name in names if fnmatchcase(name, pattern)]
 
 
 def describe(module: Module) -> str:

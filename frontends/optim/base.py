@@ -108,6 +108,9 @@ class Optimizer:
                 self._refuse(option.name, value, "two numbers from 0, below 1")
             if option.name in _NOT_NEGATIVE and isinstance(value, _NUMBERS) and not value >= 0:
                 self._refuse(option.name, value, "0 or more")
+        for group in self.groups:
+            if not _is_group(group):
+                self._refuse("a group", group, "(name pattern or predicate, {option: value})")
 
     def _refuse(self, name: str, value: Any, expected: str) -> NoReturn:
         raise ArgumentError(f"{type(self).__name__}: {name} is {value!r}, expected {expected}")
@@ -171,6 +174,13 @@ class Optimizer:
 def _are_betas(value: Any) -> bool:
     is_pair = isinstance(value, tuple | list) and len(value) == 2
     return is_pair and all(isinstance(beta, _NUMBERS) and 0 <= beta < 1 for beta in value)
+
+
+def _is_group(value: Any) -> bool:
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return False
+    selector, options = value
+    return (isinstance(selector, str) or callable(selector)) and isinstance(options, Mapping)
 
 
 def selects(selector: Selector, name: str, parameter: Any) -> bool:

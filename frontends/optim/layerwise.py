@@ -7,10 +7,10 @@ Howard and Ruder, Universal language model fine-tuning, arXiv:1801.06146 (discri
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 from graphc.errors import ArgumentError
+from graphc.frontends.nn.module_tree import matching
 from graphc.frontends.optim.base import Group, Rate, Selector, selects
 from graphc.frontends.optim.schedules import Schedule
 
@@ -61,12 +61,13 @@ def _modules_of(model: Any, stage: Stage) -> Iterator[tuple[str, ...]]:
 def _matching(model: Any, pattern: str) -> list[str]:
     """The outermost modules that match and have parameters."""
     found: list[str] = []
-    for name, module in model.named_modules():
+    modules = dict(model.named_modules())
+    for name in matching(modules, pattern):
         inside = any(name.startswith(f"{outer}.") for outer in found)
-        if fnmatchcase(name, pattern) and not inside and any(module.parameters()):
+        if not inside and any(modules[name].parameters()):
             found.append(name)
     if not found:
-        names = [name for name, module in model.named_modules() if name]
+        names = filter(None, modules)
         raise ArgumentError(
             f"optim.layerwise: no module with parameters matches {pattern!r}; there are "
             f"{', '.join(names)}"

@@ -8,6 +8,7 @@ taken on a program compiled for the smaller batch instead, and batches are weigh
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -58,16 +59,24 @@ class Evaluator:
             **{name: tally.result() for name, tally in tallies.items()},
         }
 
-    def predict(self, batches: Batches, inputs: int) -> Any:
+    def predict(self, batches: Batches, inputs: int | None) -> Any:
         """``model(*batch[:inputs])`` for all examples, put together along the first dimension.
+
+        Without `inputs` they are as many as the model needs.
 
         The result has the structure of the model's: an array, or a tuple, list or dict of them. Of
         a step with buckets it is a list of such, one for each example, in the data set's order.
         """
+        count = needed_inputs(self._step.model) if inputs is None else inputs
         found: dict[int, Arrays] = {}
         structure: Tree | None = None
         for *batch, numbers in self._rebatched(numbered(batches)):
-            outputs, structure = self._outputs(forward, tuple(batch[:inputs]))
+            if len(batch) < count:
+                raise DataError(
+                    f"predict: batches of {len(batch)} arrays; the "
+                    f"{type(self._step.model).__name__} takes {count} inputs"
+                )
+            outputs, structure = self._outputs(forward, tuple(batch[:count]))
             for row, number in enumerate(numbers):
                 found[int(number)] = tuple(output[row] for output in outputs)
         if structure is None:
@@ -200,6 +209,14 @@ def _tally(metric: Metric) -> _Mean | _Pairs:
 def forward(model: Any, *inputs: Any) -> Any:
     """The model's outputs."""
     return model(*inputs)
+
+
+def needed_inputs(model: Any) -> int:
+    """How many arguments the model cannot be called without; at least 1."""
+    parameters = inspect.signature(getattr(model, "forward", model)).parameters.values()
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [p for p in parameters if p.kind in positional and p.default is p.empty]
+    return max(1, len(needed))
 
 
 def in_order(batches: Batches) -> Iterator[Arrays]:

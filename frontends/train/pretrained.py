@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from graphc.errors import ArgumentError, CheckpointError, StateError
 from graphc.frontends.nn.adapters.state import (
     adapter_config,
     adapter_state_dict,
+    adapters_kept_on_error,
     attach_adapters,
     load_adapter_state_dict,
     require_adapters,
 )
 from graphc.frontends.nn.module import Module
-from graphc.frontends.nn.module_tree import all_holders
+from graphc.frontends.nn.module_tree import all_holders, matching
 from graphc.frontends.nn.parameter import Buffer, StateTensor
 from graphc.frontends.train.checkpoint import is_checkpoint, load, load_foreign, save
 from graphc.frontends.train.checkpoints import Checkpoints
@@ -102,7 +103,7 @@ def load_into(
     model: Module,
     path: str | Path,
     rename: Rename | None = None,
-    skip: Sequence[str] = (),
+    skip: Sequence[str] | str = (),
     strict: bool = False,
 ) -> LoadReport:
     """Set the elements of all tensors that a file and the model both have, by full name.
@@ -110,14 +111,17 @@ def load_into(
     path     a safetensors file, or the folder of a run (its newest whole checkpoint)
     rename   {prefix in the file: prefix in the model}, the longest one counts, or a function
              name -> name, where None leaves the tensor out
-    skip     fnmatch patterns of names in the model that keep their elements
+    skip     fnmatch patterns, or one, of names in the model that keep their elements
     strict   raises StateError, with the report, where anything is missing, unexpected or misshapen
 
-    Raises CheckpointError for a file that cannot be read, ArgumentError where `rename` gives two
-    tensors one name, StateError where nothing was loaded; the model then keeps all its elements.
+    Raises CheckpointError for a file that cannot be read, ArgumentError for a `rename` that is
+    neither or that gives two tensors one name, StateError where nothing was loaded; the model then
+    keeps all its elements.
     """
     source = Path(path).expanduser()
-    report, chosen = _compare(model, _renamed(read_weights(source), rename), skip, source)
+    new_names = _renaming(rename)
+    patterns = (skip,) if isinstance(skip, str) else skip
+    report, chosen = _compare(model, _renamed(read_weights(source), new_names), patterns, source)
     faults = report.missing or report.unexpected or report.misshapen
     if not chosen or (strict and faults):
         raise StateError(f"nothing was loaded: {report}" if not chosen else str(report))
@@ -154,13 +158,15 @@ def save_adapters(
 def load_adapters(path: str | Path, model: Module) -> dict[str, Any]:
     """Put the adapters of a file of `save_adapters` on the base model; the file's metadata.
 
-    Raises CheckpointError for a file that is none, ArgumentError or StateError for another model.
+    Raises CheckpointError for a file that is none, ArgumentError or StateError for another model,
+    which then stays as it was.
     """
     arrays, metadata = load(path)
     if not isinstance(metadata.get("adapters"), list):
         raise CheckpointError(f"{path}: holds no adapters; save_adapters writes such files")
-    attach_adapters(model, metadata["adapters"])
-    load_adapter_state_dict(model, arrays)
+    with adapters_kept_on_error(model):
+        attach_adapters(model, metadata["adapters"])
+        load_adapter_state_dict(model, arrays)
     return metadata
 
 
@@ -181,23 +187,39 @@ def of_model(arrays: dict[str, Array]) -> dict[str, Array]:
     return {name.removeprefix(_MODEL): array for name, array in own.items()}
 
 
-def _renamed(arrays: Mapping[str, Array], rename: Rename | None) -> dict[str, Array]:
+def _renaming(rename: Rename | None) -> Callable[[str], str | None]:
+    """The new name of a tensor. Raises ArgumentError for what gives none."""
+    if rename is None:
+        return lambda name: name
+    if callable(rename):
+        return rename
+    if isinstance(rename, Mapping) and all(
+        isinstance(p, str) for pair in rename.items() for p in pair
+    ):
+        return partial(_with_new_prefix, rename)
+    raise ArgumentError(
+        f"load_into: rename is {rename!r}; expected {{prefix in the file: prefix in the model}} or "
+        "a function name -> name"
+    )
+
+
+def _with_new_prefix(prefixes: Mapping[str, str], name: str) -> str:
+    old = max((prefix for prefix in prefixes if name.startswith(prefix)), key=len, default=None)
+    return name if old is None else prefixes[old] + name.removeprefix(old)
+
+
+def _renamed(
+    arrays: Mapping[str, Array], new_name: Callable[[str], str | None]
+) -> dict[str, Array]:
     """The arrays under their new names. Raises ArgumentError for two under one name."""
     old: dict[str, str] = {}
     for name in sorted(arrays):
-        new = _new_name(name, rename)
+        new = new_name(name)
+        if new is not None and not isinstance(new, str):
+            raise ArgumentError(f"load_into: rename gives {name} the name {new!r}, expected text")
         if new is not None and (other := old.setdefault(new, name)) != name:
             raise ArgumentError(f"load_into: rename gives {other} and {name} the name {new}")
     return {new: arrays[name] for new, name in old.items()}
-
-
-def _new_name(name: str, rename: Rename | None) -> str | None:
-    if rename is None:
-        return name
-    if not isinstance(rename, Mapping):
-        return rename(name)
-    old = max((p for p in rename if name.startswith(p)), key=len, default=None)
-    return name if old is None else rename[old] + name.removeprefix(old)
 
 
 def _compare(
@@ -211,7 +233,7 @@ def _compare(
     for name, holder in holders.items():
         elements, kind = arrays.get(name), str(holder.type)
         found = "" if elements is None else f"{elements.dtype}{list(elements.shape)}"
-        if any(fnmatchcase(name, pattern) for pattern in skip):
+        if any(matching([name], pattern) for pattern in skip):
             rows.append(Row("skipped", name, found, kind))
         elif elements is None:
             if id(holder) not in given:  # one that is shared may stand under another name

@@ -107,13 +107,15 @@ class Trainer:
         """The mean loss and the mean of every metric over all examples, in evaluation mode."""
         return self.evaluator.evaluate(loader, self.metrics)
 
-    def predict(self, loader: Batches, inputs: int = 1) -> Any:
-        """``model(x)`` for every example, in the data set's order, x the first array of a batch.
+    def predict(self, loader: Batches, inputs: int | None = None) -> Any:
+        """``model(*x)`` for every example, in the data set's order.
 
-        `loader` may also be a data set, an array x[N, ...], or any batches. A model with several
-        inputs takes the first `inputs` arrays. The result has the structure of
-        the model's: an array, or a tuple, list or dict of arrays; of a step with buckets it is a
-        list of such, one for each example.
+        x is the first `inputs` arrays of a batch: None means as many as the model's `forward`
+        needs. `loader` may also be a data set, an array x[N, ...], or any batches. The result has
+        the structure of the model's: an array, or a tuple, list or dict of arrays; of a step with
+        buckets it is a list of such, one for each example.
+
+        Raises DataError for batches of fewer arrays, and where there are no examples.
         """
         return self.evaluator.predict(loader, inputs)
 

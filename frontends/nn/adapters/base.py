@@ -10,12 +10,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
+from numbers import Integral
 from typing import Any, ClassVar
 
 from graphc.errors import ArgumentError
 from graphc.frontends.nn.module import Module
-from graphc.frontends.nn.module_tree import all_holders, joined
+from graphc.frontends.nn.module_tree import all_holders, joined, matching
 from graphc.frontends.nn.parameter import Parameter
 
 _SHOWN = 24  # names in an error message
@@ -53,10 +53,13 @@ class Adapter(ABC):
         options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
         return f"{self.kind}({options})"
 
-    def check_count(self, name: str, value: Any) -> None:
-        """Raises ArgumentError for an option that is no whole number of at least 1."""
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    def _take_count(self, name: str) -> None:
+        """Makes an option an int. Raises ArgumentError for no whole number of at least 1."""
+        value = getattr(self, name)
+        is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+        if not is_whole or int(value) < 1:
             raise ArgumentError(f"nn.{self.kind}: {name} is {value!r}, expected 1 or more")
+        object.__setattr__(self, name, int(value))
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,31 @@ def adapter_parameters(model: Module) -> Iterator[tuple[str, Parameter]]:
             yield joined(name, part), parameter
 
 
+class Carried:
+    """Which layers of a model carry which adapters, for what is made from the model as it is."""
+
+    def __init__(self, model: Module) -> None:
+        self._layers = [(layer, layer._adapters) for layer in model.modules()]
+
+    def check(self, made: Any) -> None:
+        """Raises ArgumentError where layers carry others now; `made` is what was made of them."""
+        for layer, before in self._layers:
+            # Equal ones have parameters of their own; merged ones that are back have the same.
+            if layer._adapters is not before and not _same(layer._adapters, before):
+                raise ArgumentError(
+                    f"{type(made).__name__}: a {type(layer).__name__} carried {_shown(before)} "
+                    f"when it was made and now carries {_shown(layer._adapters)}; make a new one"
+                )
+
+
+def _same(first: Sequence[Adapter], second: Sequence[Adapter]) -> bool:
+    return list(map(id, first)) == list(map(id, second))
+
+
+def _shown(adapters: tuple[Adapter, ...]) -> str:
+    return " and ".join(map(repr, adapters)) or "no adapter"
+
+
 def weight_parameter(layer: Module) -> Parameter:
     """The parameter `weight` itself, traced or not."""
     weight = layer._parameters["weight"]
@@ -161,14 +189,14 @@ def _chosen(model: Module, patterns: Sequence[str], adapter: Adapter) -> dict[st
     modules = dict(model.named_modules())
     tied = _tied(model)
     can = {name: m for name, m in modules.items() if adapter.carries(m) and name not in tied}
-    matching: set[str] = set()
+    matched: set[str] = set()
     for pattern in patterns:
-        found = [name for name in modules if fnmatchcase(name, pattern)]
+        found = matching(modules, pattern)
         if not any(name in can for name in found):
             reason = _why_not(pattern, found, modules, tied, adapter)
             raise ArgumentError(f"nn.{adapter.kind}: {reason}; there are {_listed(list(can))}")
-        matching.update(found)
-    return {name: layer for name, layer in can.items() if name in matching}
+        matched.update(found)
+    return {name: layer for name, layer in can.items() if name in matched}
 
 
 def _tied(model: Module) -> dict[str, str]:

@@ -32,7 +32,7 @@ class Bottleneck(Adapter):
     activation: str = "gelu"
 
     def __post_init__(self) -> None:
-        self.check_count("width", self.width)
+        self._take_count("width")
         if self.activation not in _ACTIVATIONS:
             known = ", ".join(_ACTIVATIONS)
             raise ArgumentError(

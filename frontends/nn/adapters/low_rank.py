@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -50,11 +51,13 @@ class LowRank(Adapter):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        self.check_count("rank", self.rank)
-        if not isinstance(self.alpha, int | float) or not math.isfinite(self.alpha):
+        self._take_count("rank")
+        if not isinstance(self.alpha, Real) or not math.isfinite(self.alpha):
             raise ArgumentError(f"nn.lora: alpha is {self.alpha!r}, expected a number")
-        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
+        if not isinstance(self.dropout, Real) or not 0 <= self.dropout < 1:
             raise ArgumentError(f"nn.lora: dropout is {self.dropout!r}, expected 0 … 1 (exclusive)")
+        for name in ("alpha", "dropout"):  # those of NumPy are no JSON
+            object.__setattr__(self, name, _plain(getattr(self, name)))
 
     @property
     def scale(self) -> float:
@@ -93,6 +96,11 @@ class LowRank(Adapter):
         a, b = (np.asarray(getattr(layer, name), np.float64) for name in ("lora_A", "lora_B"))
         product = b.reshape(len(b), -1) @ a.reshape(len(a), -1)
         return self.scale * product.reshape(len(b), *a.shape[1:])
+
+
+def _plain(number: Any) -> Any:
+    """Python's number of the same value, an int where it is one."""
+    return number.item() if isinstance(number, np.generic) else number
 
 
 def _is_convolution(layer: Module) -> bool:

@@ -25,7 +25,7 @@ class Prefix(Adapter):
     length: int = 16
 
     def __post_init__(self) -> None:
-        self.check_count("length", self.length)
+        self._take_count("length")
 
     def carries(self, layer: Module) -> bool:
         return isinstance(layer, MultiheadAttention)

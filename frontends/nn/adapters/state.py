@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -49,12 +50,26 @@ def attach_adapters(model: Module, config: Sequence[Mapping[str, Any]]) -> None:
     Raises StateError for a configuration that is none, ArgumentError for layers that the model has
     not, or that carry others of that kind.
     """
-    for entry in config:
-        adapter, layers = _read(entry)
+    for adapter, layers in [_read(entry) for entry in config]:
         there = {name for name, _, known in adapted_layers(model) if known == adapter}
         wanted = [name for name in layers if name not in there]
         if wanted:
             attach(model, _exactly(wanted), adapter)
+
+
+@contextmanager
+def adapters_kept_on_error(model: Module) -> Iterator[None]:
+    """Brings the adapters and what is trained back to what they were where the block fails."""
+    layers = [(layer, layer._adapters, dict(layer._parameters)) for layer in model.modules()]
+    trained = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        yield
+    except BaseException:
+        for layer, adapters, parameters in layers:
+            layer.__dict__.update(_adapters=adapters, _parameters=parameters)
+        for parameter, is_trained in trained:
+            parameter.requires_grad = is_trained
+        raise
 
 
 def _read(entry: Any) -> tuple[Adapter, list[str]]:

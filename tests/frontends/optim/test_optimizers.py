@@ -70,6 +70,14 @@ def run(optimizer: optim.Optimizer, steps: int) -> list[Arrays]:
     return history
 
 
+@pytest.mark.parametrize(
+    "group", [{"params": "*.bias", "lr": 0.1}, (["*.bias"], {}), ("*.bias", 0.1)]
+)
+def test_a_group_is_a_pattern_and_options(group: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"a group is .*, expected .name pattern or predicate"):
+        optim.Adam(groups=[group])
+
+
 @pytest.mark.parametrize("case", REFERENCE["optimizers"], ids=_name)
 def test_fifty_steps_are_torchs(case: dict[str, Any]) -> None:
     optimizer = getattr(optim, case["optimizer"])(**_options(case["options"]))

@@ -104,6 +104,26 @@ def test_two_tensors_under_one_name_are_an_error(tmp_path: Path) -> None:
         checkpoint.load_into(Encoder(), path, {"a.": "", "b.": ""})
 
 
+@pytest.mark.parametrize(
+    ("rename", "text"),
+    [
+        ("a", r"rename is 'a'; expected \{prefix in the file: prefix in the model\}"),
+        ({"head": None}, "rename is .* or a function name -> name"),
+        (lambda name: 3, r"rename gives \S+ the name 3, expected text"),
+    ],
+)
+def test_a_rename_that_gives_no_names_is_an_error(tmp_path: Path, rename: Any, text: str) -> None:
+    checkpoint.save(tmp_path / "one.safetensors", Encoder().state_dict())
+    with pytest.raises(ArgumentError, match=text):
+        checkpoint.load_into(Encoder(), tmp_path / "one.safetensors", rename)
+
+
+def test_one_pattern_may_be_left_out(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "one.safetensors", Encoder().state_dict())
+    report = checkpoint.load_into(Encoder(), tmp_path / "one.safetensors", skip="head.*")
+    assert report.skipped == ("head.weight", "head.bias")
+
+
 def test_nothing_in_common_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     checkpoint.save(path, {"module.conv.weight": np.zeros((8, 2, 3, 3), np.float32)})
@@ -204,8 +224,12 @@ def test_adapters_of_another_model_are_refused(tmp_path: Path) -> None:
     checkpoint.save_adapters(path, adapted(seed=7))
     with pytest.raises(ArgumentError, match="no layer matches 'conv'"):
         checkpoint.load_adapters(path, nn.Sequential(nn.Linear(3, 3)))
+    other = Encoder(classes=5)
+    names = list(other.state_dict())
     with pytest.raises(StateError, match=r"head\.weight"):
-        checkpoint.load_adapters(path, Encoder(classes=5))
+        checkpoint.load_adapters(path, other)
+    assert list(other.state_dict()) == names, "the adapters came off again"
+    assert all(parameter.requires_grad for parameter in other.parameters())
     with pytest.raises(CheckpointError, match="holds no adapters"):
         checkpoint.save(tmp_path / "plain.safetensors", trained(Encoder()).state_dict())
         checkpoint.load_adapters(tmp_path / "plain.safetensors", Encoder())

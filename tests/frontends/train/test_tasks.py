@@ -10,7 +10,7 @@ import pytest
 import graphc
 import graphc.functional as F
 from graphc import data, metrics, nn, optim
-from graphc.errors import ArgumentError
+from graphc.errors import ArgumentError, DataError
 
 
 class Heads(nn.Module):
@@ -53,6 +53,13 @@ def test_two_tasks_learn_in_one_step_with_a_metric_each() -> None:
     assert history[-1]["validation_sign"] > 0.9 and history[-1]["validation_largest"] > 0.9
     products = [launch for launch in step.program.launches if "matmul" in launch.ops]
     assert len(products) == 3 + 2 + 3  # forward, back to the trunk, weights: its trunk runs once
+
+
+def test_a_prediction_of_several_inputs_needs_them() -> None:
+    specs = [graphc.Spec((16, 3)), graphc.Spec((16,), "int32")] * 2
+    trainer = graphc.Trainer(graphc.TrainStep(Heads(), loss, optim.Adam(), *specs))
+    with pytest.raises(DataError, match="batches of 1 arrays; the Heads takes 2 inputs"):
+        trainer.predict(np.zeros((16, 3), np.float32))
 
 
 def test_the_gradient_of_the_trunk_is_the_sum_of_both_tasks() -> None:
