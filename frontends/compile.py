@@ -42,7 +42,7 @@ class CompiledFunction:
     def __call__(self, *arguments: Any) -> Any:
         """Raises ShapeError or DTypeError for arguments other than those compiled for."""
         if self._traced is None:
-            outputs = self.program.run(self._fitted(arguments))
+            outputs = self.program.run(arguments, self._fitted)
             return outputs[0] if len(outputs) == 1 else tuple(outputs)
         leaves = leaves_of(self._traced.input_tree, arguments)
         if leaves is None:
@@ -50,7 +50,7 @@ class CompiledFunction:
                 f"{self.program.graph.name}: arguments are {flatten(arguments)[1]}, "
                 f"compiled for {self._traced.input_tree}"
             )
-        return build(self._traced.output_tree, self.program.run(self._fitted(leaves)))
+        return build(self._traced.output_tree, self.program.run(leaves, self._fitted))
 
     def _fitted(self, leaves: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
         graph = self.program.graph

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from graphc.loops import Storage
+
+from .addresses import address_of
 
 Array = np.ndarray[Any, Any]
 
@@ -26,24 +27,26 @@ _ALIGNMENT = 64
 _OWN_REFERENCES = 3
 
 
-@dataclass
 class Outputs:
     """Arrays for the results of call after call."""
 
-    storages: Sequence[Storage]
-    _kept: dict[int, Array] = field(default_factory=dict)
+    def __init__(self, storages: Sequence[Storage]) -> None:
+        self._forms = [(s.shape, s.dtype.numpy, s.nbytes) for s in storages]
+        self._kept: dict[int, Array] = {}
 
     def arrays(self) -> list[Array]:
         """One array for each result, of undefined elements; large ones start at whole lines."""
-        return [self._array(number, storage) for number, storage in enumerate(self.storages)]
+        return [
+            np.empty(shape, dtype) if size < _LEAST_BYTES else self._large(number)
+            for number, (shape, dtype, size) in enumerate(self._forms)
+        ]
 
-    def _array(self, number: int, storage: Storage) -> Array:
-        if storage.nbytes < _LEAST_BYTES:
-            return np.empty(storage.shape, storage.dtype.numpy)
-        memory = self._memory(number, storage.nbytes)
-        start = -memory.ctypes.data % _ALIGNMENT
-        part = memory[start : start + math.prod(storage.shape) * storage.dtype.itemsize]
-        return part.view(storage.dtype.numpy).reshape(storage.shape)
+    def _large(self, number: int) -> Array:
+        shape, dtype, size = self._forms[number]
+        memory = self._memory(number, size)
+        start = -address_of(memory) % _ALIGNMENT
+        part = memory[start : start + math.prod(shape) * dtype.itemsize]
+        return part.view(dtype).reshape(shape)
 
     def _memory(self, number: int, size: int) -> Array:
         kept = self._kept.get(number)

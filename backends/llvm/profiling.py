@@ -59,7 +59,7 @@ class StampedProgram(NativeProgram):
         step = step_code(schedule, plan, barriers, program.target, self.log_bytes)
         stamped = replace(program.compiled, objects=(*program.compiled.objects[:-1], step))
         super().__init__(stamped, program.state, program.threads, program.target)
-        self._table[:] = program._table
+        ctypes.memmove(self._table, program._table, ctypes.sizeof(self._table))
         self._sync[LOG_BYTE : LOG_BYTE + 8].view(np.uint64)[0] = self.logs.ctypes.data
         kind = ctypes.CFUNCTYPE(ctypes.c_int64)
         self.counter = kind(self._library.address("counter"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from graphc.runtime.workspace import Workspace, aligned_zeros
 from graphc.target import Target
 
 from . import code
+from .addresses import address_of
 from .code import kernel_text
 from .engine import Library, assembly
 from .host import host
@@ -80,23 +81,28 @@ class NativeProgram:
     ) -> None:
         if threads < 1:
             raise ArgumentError(f"threads is {threads}, expected at least 1")
-        self.compiled, self.state, self.threads, self.target = compiled, state, threads, target
+        self.compiled, self.state, self.target = compiled, state, target
         self._layout, plan = compiled.layout, compiled.plan
         self._library = Library(compiled.objects, target)
+        self.threads = threads if self._function("shares", ctypes.c_int64)() else 1
         self._sync, sync = _aligned(_SYNC_BYTES)
         workspace = Workspace() if workspace is None else workspace
         self._arena = workspace.arena(plan.arena_bytes)
         self._scratch, scratch = _aligned(plan.scratch_bytes * threads)
-        self._table = np.zeros(len(self._layout.storages) + 1, np.uint64)
+        self._table = (ctypes.c_uint64 * (len(self._layout.storages) + 1))()
         self._slots = {s.name: n for n, s in enumerate(self._layout.storages)}
+        named = (*self._layout.inputs, *self._layout.outputs)
+        self._places = [self._slots[name] for name in named]
         self._fill_table(self._arena.ctypes.data, scratch)
-        self._run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(
-            self._library.address("run")
-        )
-        self._arguments = (self._table.ctypes.data, sync, threads)
+        self._run = self._function("run", None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+        self._arguments = (ctypes.addressof(self._table), sync, self.threads)
         self._lock = workspace.lock
         self._outputs = Outputs([self._layout.by_name[name] for name in self._layout.outputs])
         self._start_workers(sync)
+
+    def _function(self, name: str, *types: Any) -> Callable[..., Any]:
+        """A function of the objects; `types` are those of its result and arguments."""
+        return ctypes.CFUNCTYPE(*types)(self._library.address(name))
 
     @property
     def working_bytes(self) -> int:
@@ -118,30 +124,27 @@ class NativeProgram:
 
     def _start_workers(self, sync: int) -> None:
         types = (ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
-        work = ctypes.CFUNCTYPE(None, *types)(self._library.address("work"))
+        work = self._function("work", None, *types)
         memory = (self._table, self._sync, self._arena, self._scratch)
         kept = (self._library, memory, self.state, self.compiled.constants)
         for number in range(1, self.threads):
-            arguments = (number, self._table.ctypes.data, sync, self.threads)
+            arguments = (number, *self._arguments)
             worker = threading.Thread(
                 target=_work, args=(work, arguments, kept), daemon=True, name=f"graphc-{number}"
             )
             worker.start()
         if self.threads > 1:
-            leave = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(
-                self._library.address("leave")
-            )
+            leave = self._function("leave", None, ctypes.c_void_p, ctypes.c_int64)
             ending = weakref.finalize(self, _stop, leave, self._sync, sync, self.threads, kept)
             ending.atexit = False
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Arrays of the inputs' shapes and types, contiguous, to new arrays of the outputs."""
+        table = self._table
         with self._lock:
             outputs = self._outputs.arrays()
-            for name, array in zip(self._layout.inputs, inputs, strict=True):
-                self._table[self._slots[name]] = array.ctypes.data
-            for name, array in zip(self._layout.outputs, outputs, strict=True):
-                self._table[self._slots[name]] = array.ctypes.data
+            for slot, array in zip(self._places, (*inputs, *outputs), strict=True):
+                table[slot] = address_of(array)
             self._run(*self._arguments)
         return outputs
 

@@ -7,6 +7,7 @@ way, in native code, so that a step costs one native call and no Python.
     run(table, sync, threads)            the caller's thread: wakes the workers, takes part
     work(thread, table, sync, threads)   a worker's life: wait, step, wait ... until told to stop
     leave(sync, threads)                 wakes the workers with the stop flag set: they return
+    shares()                             whether there is a launch that several threads share
 
 `table` holds the address of every storage and, last, of the scratch memory: every thread's part,
 one after the other. `sync` is 1 KiB of zeroed memory.
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 
 from graphc.loops import Argument, Branch, Launch, Repeat, Schedule, Step
 from graphc.planning.barriers import BarrierPlan
+from graphc.planning.tree import number, walk
 from graphc.runtime.profile import WHOLE_STEP, wait_before
 from graphc.target import Target
 
@@ -241,6 +243,12 @@ class _StepWriter:
         base = self.function.once_here(f"load ptr, {place}, align 8", "ptr")
         return self.function.address(base, element, self.indices.index_value(argument.offset))
 
+    def shares(self) -> bool:
+        """Whether some launch is not the first thread's alone."""
+        nodes = walk(number(self.schedule))
+        launches = {node.position for node in nodes if isinstance(node.step, Launch)}
+        return not launches <= self.barriers.single
+
     def whole(self) -> None:
         """The schedule and the meeting at its end; a stamped step has one record of it all."""
         with self._stamped(WHOLE_STEP):
@@ -294,6 +302,8 @@ def step_text(
     if log_bytes:
         function.do("%log = call ptr @log_of(ptr %sync, i64 %thread)")
     counter = counter_name(target) if log_bytes else ""
-    _StepWriter(schedule, symbols, barriers, function, counter).whole()
+    writer = _StepWriter(schedule, symbols, barriers, function, counter)
+    writer.whole()
     runtime = runtime_text(target) + (stamp_text(target, log_bytes) if log_bytes else "")
+    runtime += f"define i64 @shares() nounwind {{ ret i64 {int(writer.shares())} }}\n"
     return runtime + "\n".join(sorted(function.declarations)) + "\n" + function.text()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 
@@ -22,6 +23,11 @@ class Tree:
     kind: type
     keys: tuple[Any, ...] = ()
     parts: tuple[Tree, ...] = ()
+
+    @cached_property
+    def is_row(self) -> bool:
+        """Whether it is a plain tuple or list of leaves, as most programs take and give."""
+        return self.kind in (tuple, list) and all(part.kind is object for part in self.parts)
 
     def __str__(self) -> str:
         inner = ", ".join(map(str, self.parts))
@@ -79,13 +85,17 @@ def leaves_of(tree: Tree, value: Any) -> list[Any] | None:
         items = list(value)
     if len(items) != len(tree.parts):
         return None
+    if tree.is_row:
+        return items
     found = [leaves_of(part, item) for part, item in zip(tree.parts, items, strict=True)]
     return [leaf for leaves in found for leaf in leaves or ()] if None not in found else None
 
 
 def build(tree: Tree, leaves: Sequence[Any]) -> Any:
     """The nested value of a structure and its leaves; the inverse of `flatten`."""
-    return _build(tree, iter(leaves))
+    if tree.kind is object:
+        return leaves[0]
+    return tree.kind(leaves) if tree.is_row else _build(tree, iter(leaves))
 
 
 def _build(tree: Tree, leaves: Iterator[Any]) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from graphc.compiler import compile_graph
 from graphc.errors import ArgumentError, ShapeError
 from graphc.frontends.compile import CompiledFunction, pipeline
+from graphc.frontends.nn.adapters.base import Carried
 from graphc.frontends.optim.base import Optimizer
 from graphc.frontends.tracing.holder import make_state
 from graphc.frontends.tracing.program import trace_program
@@ -71,6 +72,7 @@ class TrainStep:
             TrainingGraph(model, loss, optimizer, specs, name)
             for specs, name in zip(self.buckets, names, strict=True)
         ]
+        self._carried = Carried(model)
         self._state: State | None = None
         self._workspace = Workspace()
 
@@ -87,8 +89,12 @@ class TrainStep:
         """Update the model by one batch; the loss before the update.
 
         Raises ShapeError or DTypeError for arrays other than the batch specs, IndexFault, with
-        nothing updated, for a label or index outside its dimension.
+        nothing updated, for a label or index outside its dimension, ArgumentError where layers have
+        got or lost adapters since the step was made.
         """
+        self._carried.check(self)
+        if len(self._programs) == 1:
+            return Loss(self._programs[0].run(batch, lambda batch: self._fitted(batch)[0])[0])
         arrays, number = self._fitted(batch)
         return Loss(self.programs[number].run(arrays)[0])
 

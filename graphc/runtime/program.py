@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from graphc.runtime.profile import Profile
 
 Array = np.ndarray[Any, Any]
+Fit = Callable[[Sequence[Any]], Sequence[Any]]
 
 
 class Program:
@@ -43,6 +44,7 @@ class Program:
         self._executable = executable
         self._make_stages = make_stages
         self._checks = compiled.checks
+        self._types = [(value.shape, value.dtype.numpy) for value in graph.inputs]
 
     @property
     def schedule(self) -> Schedule:
@@ -77,13 +79,16 @@ class Program:
             return dump_kernels(self.schedule, format)
         return dump_stage(stage, self.stage(stage), format)
 
-    def run(self, arrays: Sequence[Any]) -> list[Array]:
+    def run(self, arrays: Sequence[Any], fit: Fit = list) -> list[Array]:
         """Flat inputs to flat outputs; the state changes in place.
 
-        Raises ShapeError for another number or shape of arrays, and IndexFault, with nothing
-        updated, where an index lay outside its dimension.
+        Arrays that lie as the program reads them are read where they lie; of any others, `fit`
+        makes ones of the right types, or says what is wrong. Raises ShapeError for another number
+        or shape of arrays, and IndexFault, with nothing updated, where an index lay outside its
+        dimension.
         """
-        outputs = self._executable.run(self._checked(arrays))
+        inputs = arrays if self._takes(arrays) else self._checked(fit(arrays))
+        outputs = self._executable.run(inputs)
         if self._checks:
             number = int(outputs.pop())
             if number:
@@ -102,6 +107,17 @@ class Program:
 
         inputs = self._checked(arrays or made_inputs(self.graph))
         return profile_of(self.schedule, self._executable.measure(inputs, seconds))
+
+    def _takes(self, arrays: Sequence[Any]) -> bool:
+        """Whether these are arrays as the program reads them: a call of few microseconds asks."""
+        if len(arrays) != len(self._types):
+            return False
+        for array, (shape, dtype) in zip(arrays, self._types, strict=True):
+            if type(array) is not np.ndarray or array.dtype != dtype or array.shape != shape:
+                return False
+            if not array.flags.c_contiguous:
+                return False
+        return True
 
     def _checked(self, arrays: Sequence[Any]) -> list[Array]:
         inputs = self.graph.inputs

@@ -157,8 +157,8 @@ def recurrent() -> graphc.TrainStep:
         Net(),
         lambda model, x, y: F.cross_entropy(model(x), y),
         optim.Adam(lr=1e-2),
-        graphc.Spec((5, 64, 8)),
-        graphc.Spec((64,), "int32"),
+        graphc.Spec((5, 512, 8)),
+        graphc.Spec((512,), "int32"),
     )
 
 
@@ -182,7 +182,7 @@ def test_a_step_is_profiled_and_stays_as_it_was(threads: int) -> None:
 def test_given_arrays_are_checked_and_made_ones_fit() -> None:
     step = recurrent()
     x, y = made_inputs(step.graph)
-    assert x.shape == (5, 64, 8) and x.std() > 0.5 and not y.any()
+    assert x.shape == (5, 512, 8) and x.std() > 0.5 and not y.any()
     with pytest.raises(ShapeError):
         step.profile(x)
 

@@ -11,6 +11,7 @@ import pytest
 import graphc
 import graphc.functional as F
 from graphc import data, nn, optim
+from graphc.backends.llvm.addresses import address_of
 from graphc.backends.llvm.code import kernel_text, runs_alone
 from graphc.backends.llvm.engine import ALLOWED_SYMBOLS
 from graphc.backends.llvm.program import NativeProgram
@@ -123,3 +124,32 @@ def test_a_program_is_one_native_call():
     program = make_step().program
     assert isinstance(program._executable, NativeProgram)
     assert isinstance(program._executable._run, ctypes._CFuncPtr)
+
+
+def test_arrays_lie_where_they_are_said_to():
+    whole = np.arange(60, dtype=np.float32).reshape(6, 10)
+    for array in (whole, whole[2:, 3:], whole.T, np.zeros(()), np.zeros((0, 3)), b"12"):
+        array = np.frombuffer(array, np.uint8) if isinstance(array, bytes) else array
+        assert address_of(array) == array.ctypes.data
+
+
+@pytest.mark.parametrize("rows, threads", [(4, 1), (4096, 2)])
+def test_what_no_launch_shares_has_no_second_thread(rows, threads):
+    program = graphc.compile(lambda x: F.exp(x), graphc.Spec((rows, 256)), threads=2)
+    assert program._executable.threads == threads
+    x = np.linspace(-1, 1, rows * 256, dtype=np.float32).reshape(rows, 256)
+    np.testing.assert_allclose(program(x), np.exp(x), rtol=1e-6)
+
+
+class Own(np.ndarray):
+    """A class of arrays that is not NumPy's."""
+
+
+def test_arrays_are_read_in_whatever_form_they_come():
+    program = graphc.compile(lambda x, y: x - 2 * y, graphc.Spec((3, 4)), graphc.Spec((3, 4)))
+    x, y = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    expected = (x - 2 * y).tolist()
+    across = np.ascontiguousarray(x.T).T
+    for first in (x, across, x.astype(np.float64), x.astype(">f4"), x.tolist(), x.view(Own)):
+        found = program(first, y)
+        assert type(found) is np.ndarray and found.tolist() == expected
