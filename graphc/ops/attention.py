@@ -16,20 +16,20 @@ from typing import Any
 import numpy as np
 
 from graphc import dtypes
-from graphc.ir import Graph, Node, TensorType, Value
+from graphc.ir import Node, TensorType, Value
 from graphc.ops import attention_parts as parts
 from graphc.ops.attention_nest import attention_nest
-from graphc.ops.attention_parts import Attention, Attrs, Types
+from graphc.ops.attention_parts import Attention
 from graphc.ops.attention_samples import samples
 from graphc.ops.build import Builder
-from graphc.ops.define import define
+from graphc.ops.define import Attrs, Cotangents, Regions, Types, define
 from graphc.ops.numerics import NumpyArray, widened
 from graphc.ops.random import threefry
 
 _OPTIONS = ("scale", "causal", "mask", "dropout", "stream")
 
 
-def infer(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def infer(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """Output [B, H, L, V] and log-sum-exp [B, H, L]."""
     attention = parts.expect("attention", types, attrs)
     dtype = types[0].dtype
@@ -112,7 +112,7 @@ def decompose(b: Builder, node: Node) -> Sequence[Value]:
 # Derivative
 
 
-def vjp(b: Any, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+def vjp(b: Any, node: Node, cotangents: Cotangents) -> Cotangents:
     """dS = P ∘ (dP - δ) with δ = Σ dO ∘ O - d(lse): see `attention_grad`."""
     attention = parts.of(node)
     output, lse = node.results

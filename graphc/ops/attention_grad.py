@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ShapeError
-from graphc.ir import Graph, Node, TensorType, Value
+from graphc.ir import Node, TensorType, Value
 from graphc.ops import attention_parts as parts
 from graphc.ops.attention import dropout_factors, masked_scores, spread, type_of
 from graphc.ops.attention_grad_nest import attention_grad_nest
-from graphc.ops.attention_parts import Attention, Attrs, Types
+from graphc.ops.attention_parts import Attention
 from graphc.ops.attention_samples import grad_samples
 from graphc.ops.build import Builder
-from graphc.ops.define import define
+from graphc.ops.define import Attrs, Regions, Types, define
 from graphc.ops.numerics import NumpyArray, widened
 from graphc.ops.rules import describe
 
 
-def infer(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def infer(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """dq, dk, dv; operands are attention's, then lse[B,H,L], delta[B,H,L] and dy[B,H,L,V]."""
     attention = parts.expect("attention_grad", types, attrs, more=3)
     dtype = types[0].dtype

@@ -10,20 +10,16 @@ H query heads share Hk key heads: query head h reads key head h // (H / Hk).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from graphc.dtypes import bool_, float32, int64, uint32
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.ir import Node, TensorType, Value
 from graphc.ops.build import Builder
+from graphc.ops.define import Attrs, Types
 from graphc.ops.random import SECOND_BLOCK
 from graphc.ops.rules import describe, expect_dtype
 from graphc.ops.samples import FLOATS
-
-Types = Sequence[TensorType]
-Attrs = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ in gather form: an input element sums over the outputs that cover it, in increas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, ShapeError
-from graphc.ir import Graph, Node, TensorType, Value
+from graphc.ir import Node, TensorType, Value
 from graphc.loops import (
     Axis,
     Expr,
@@ -28,8 +28,9 @@ from graphc.loops import (
     select,
     variable,
 )
-from graphc.ops.define import LoweringContext, Sample, define
+from graphc.ops.define import Attrs, Cotangents, LoweringContext, Regions, Sample, Types, define
 from graphc.ops.numerics import widened
+from graphc.ops.rules import of_one_result
 from graphc.ops.runs import Adaptive, Runs, Strided
 from graphc.ops.samples import NumpyArray, real
 from graphc.ops.windows import make_windows
@@ -40,7 +41,7 @@ Sides = tuple[Runs, Runs]
 # Typing rules
 
 
-def _strided(op: str, sizes: Sequence[int], attrs: Mapping[str, Any]) -> Sides:
+def _strided(op: str, sizes: Sequence[int], attrs: Attrs) -> Sides:
     windows = make_windows(op, sizes, attrs["kernel"], attrs)
     for window in windows:
         if 2 * window.padding > window.kernel:
@@ -60,14 +61,14 @@ def _adaptive(op: str, sizes: Sequence[int], outputs: Sequence[int]) -> Sides:
     return Adaptive(sizes[0], outputs[0]), Adaptive(sizes[1], outputs[1])
 
 
-def _forward_sides(op: str, x: Sequence[int], attrs: Mapping[str, Any]) -> Sides:
+def _forward_sides(op: str, x: Sequence[int], attrs: Attrs) -> Sides:
     """The runs of a forward operator, from the shape of its operand."""
     if op == "adaptive_avg_pool2d":
         return _adaptive(op, x[2:], attrs["output_size"])
     return _strided(op, x[2:], attrs)
 
 
-def _backward_sides(op: str, dy: Sequence[int], attrs: Mapping[str, Any]) -> Sides:
+def _backward_sides(op: str, dy: Sequence[int], attrs: Attrs) -> Sides:
     """The runs of a gradient, from the shape of the cotangent."""
     if op == "adaptive_avg_pool2d_grad":
         return _adaptive(op, attrs["input_size"], dy[2:])
@@ -81,10 +82,8 @@ def _check_operand(op: str, x: TensorType) -> None:
         raise DTypeError(f"{op}: operand is {x}, expected a float type")
 
 
-def _infer_forward(op: str) -> Callable[..., Sequence[TensorType]]:
-    def infer(
-        types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-    ) -> Sequence[TensorType]:
+def _infer_forward(op: str) -> Callable[..., Types]:
+    def infer(types: Types, attrs: Attrs, regions: Regions) -> Types:
         (x,) = types
         _check_operand(op, x)
         high, wide = _forward_sides(op, x.shape, attrs)
@@ -93,10 +92,8 @@ def _infer_forward(op: str) -> Callable[..., Sequence[TensorType]]:
     return infer
 
 
-def _infer_backward(op: str) -> Callable[..., Sequence[TensorType]]:
-    def infer(
-        types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-    ) -> Sequence[TensorType]:
+def _infer_backward(op: str) -> Callable[..., Types]:
+    def infer(types: Types, attrs: Attrs, regions: Regions) -> Types:
         (dy,) = types
         _check_operand(op, dy)
         high, wide = _backward_sides(op, dy.shape, attrs)
@@ -162,34 +159,24 @@ def _without(node: Node, name: str) -> dict[str, Any]:
     return {key: value for key, value in node.attrs.items() if key != name}
 
 
-def _avg_pool_vjp(b: Any, node: Node, cotangents: Sequence[Value | None]) -> tuple[Value | None]:
-    (dy,) = cotangents
-    if dy is None:
-        return (None,)
+@of_one_result
+def _avg_pool_vjp(b: Any, node: Node, dy: Value) -> Cotangents:
     size = node.operands[0].shape[2:]
     return (b.op("avg_pool2d_grad", dy, input_size=size, **node.attrs),)
 
 
-def _avg_pool_grad_vjp(
-    b: Any, node: Node, cotangents: Sequence[Value | None]
-) -> tuple[Value | None]:
-    (t,) = cotangents
-    return (None if t is None else b.op("avg_pool2d", t, **_without(node, "input_size")),)
+@of_one_result
+def _avg_pool_grad_vjp(b: Any, node: Node, t: Value) -> Cotangents:
+    return (b.op("avg_pool2d", t, **_without(node, "input_size")),)
 
 
-def _adaptive_vjp(b: Any, node: Node, cotangents: Sequence[Value | None]) -> tuple[Value | None]:
-    (dy,) = cotangents
-    if dy is None:
-        return (None,)
+@of_one_result
+def _adaptive_vjp(b: Any, node: Node, dy: Value) -> Cotangents:
     return (b.op("adaptive_avg_pool2d_grad", dy, input_size=node.operands[0].shape[2:]),)
 
 
-def _adaptive_grad_vjp(
-    b: Any, node: Node, cotangents: Sequence[Value | None]
-) -> tuple[Value | None]:
-    (t,) = cotangents
-    if t is None:
-        return (None,)
+@of_one_result
+def _adaptive_grad_vjp(b: Any, node: Node, t: Value) -> Cotangents:
     return (b.op("adaptive_avg_pool2d", t, output_size=node.operands[0].shape[2:]),)
 
 

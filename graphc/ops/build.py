@@ -10,7 +10,7 @@ import numpy as np
 
 from graphc.dtypes import DType
 from graphc.ir import Array, Attribute, Graph, Node, TensorType, Value
-from graphc.ops.define import make_node
+from graphc.ops.define import Regions, make_node
 
 
 class Builder:
@@ -32,14 +32,14 @@ class Builder:
         op: str,
         operands: Sequence[Value],
         attrs: Mapping[str, Attribute] | None = None,
-        regions: Sequence[Graph] = (),
+        regions: Regions = (),
     ) -> tuple[Value, ...]:
         """Append a node and return its results."""
         node = make_node(op, operands, attrs, regions, self.source)
         self.nodes.append(node)
         return node.results
 
-    def op(self, name: str, *operands: Value, regions: Sequence[Graph] = (), **attrs: Any) -> Value:
+    def op(self, name: str, *operands: Value, regions: Regions = (), **attrs: Any) -> Value:
         """Append a node of one result and return it."""
         (result,) = self.emit(name, operands, attrs, regions)
         return result
@@ -57,7 +57,7 @@ class Builder:
         return tuple(values[value] for value in graph.outputs)
 
     def extend(
-        self, node: Node, regions: Sequence[Graph], attrs: Mapping[str, Attribute] | None = None
+        self, node: Node, regions: Regions, attrs: Mapping[str, Attribute] | None = None
     ) -> tuple[Value, ...]:
         """Let a node return more: the same operator with other regions takes its place.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from graphc.dtypes import DType
@@ -10,12 +10,9 @@ from graphc.errors import ShapeError
 from graphc.ir import TensorType, Value
 from graphc.loops import Expr, Let, Loop, Statement, Store, Variable, add, call, const, index
 from graphc.loops import variable as loop_variable
-from graphc.ops.define import NestContext
+from graphc.ops.define import NestContext, Types
 from graphc.ops.rules import expect_dtype
 from graphc.ops.samples import FLOATS
-
-Types = Sequence[TensorType]
-Attrs = Mapping[str, Any]
 
 
 def expect_cell(op: str, types: Types, widths: Sequence[int]) -> TensorType:

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from graphc.errors import ArgumentError
-from graphc.ir import Attribute, Graph, Node, TensorType, Value
+from graphc.ir import Attribute, Node, Value
 from graphc.ops import numerics
 from graphc.ops.build import Builder
-from graphc.ops.define import Decompose, Infer, Op, Vjp, define
+from graphc.ops.define import Attrs, Cotangents, Decompose, Infer, Op, Regions, Types, Vjp, define
 from graphc.ops.numerics import NumpyArray
-from graphc.ops.rules import elementwise_rule
+from graphc.ops.rules import elementwise_rule, of_one_result
 from graphc.ops.samples import FLOATS, Samples, unary
 
-Attrs = Mapping[str, Any]
 Forward = Callable[[Builder, Value, Attrs], Value]
 Backward = Callable[[Builder, Value, Value, Value, Attrs], Value]
 
@@ -188,9 +186,7 @@ def activation_rule(name: str, check: Callable[[Attrs], None] | None) -> Infer:
     """A float to its own type, once `check` has passed the attributes."""
     alike = elementwise_rule(name, 1, FLOATS)
 
-    def infer(
-        types: Sequence[TensorType], attrs: Attrs, regions: Sequence[Graph]
-    ) -> Sequence[TensorType]:
+    def infer(types: Types, attrs: Attrs, regions: Regions) -> Types:
         if check is not None:
             check(attrs)
         return alike(types, attrs, regions)
@@ -222,10 +218,8 @@ def _decompose(forward: Forward) -> Decompose:
 
 
 def _vjp(backward: Backward) -> Vjp:
-    def vjp(b: Builder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        (dy,) = cotangents
-        if dy is None:
-            return (None,)
+    @of_one_result
+    def vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
         return (backward(b, node.operands[0], node.result, dy, node.attrs),)
 
     return vjp

@@ -6,19 +6,17 @@ Ioffe and Szegedy, arXiv:1502.03167; Wu and He, arXiv:1803.08494.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from graphc.errors import ArgumentError
-from graphc.ir import Attribute, Graph, Node, TensorType, Value
+from graphc.ir import Attribute, Node, TensorType, Value
 from graphc.ops import numerics
 from graphc.ops.build import Builder
-from graphc.ops.define import Sample, define
+from graphc.ops.define import Attrs, Cotangents, Regions, Sample, Types, define
 from graphc.ops.normalisation import (
     PARAMETERS,
-    Cotangents,
     Standardised,
     affine,
     affine_vjp,
@@ -32,16 +30,13 @@ from graphc.ops.normalisation import (
     standardise_vjp,
 )
 from graphc.ops.numerics import NumpyArray
-from graphc.ops.rules import expect_count
+from graphc.ops.rules import expect_count, of_one_result
 from graphc.ops.samples import real
-
-Types = Sequence[TensorType]
-Attrs = Mapping[str, Any]
 
 # group_norm
 
 
-def group_norm_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def group_norm_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """x[N, C, ...], then weight[C] and bias[C] as `affine` says; `groups` divides C."""
     expect_count("group_norm", types, 1 + PARAMETERS.get(attrs["affine"], 0))
     (channels,) = expect_channels("group_norm", types)
@@ -75,10 +70,8 @@ def group_norm_decompose(b: Builder, node: Node) -> Sequence[Value]:
     return (b.reshape(y, x.shape),)
 
 
-def group_norm_vjp(b: Builder, node: Node, cotangents: Cotangents) -> Cotangents:
-    (dy,) = cotangents
-    if dy is None:
-        return (None,) * len(node.operands)
+@of_one_result
+def group_norm_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     x, *parameters = node.operands
     grouped, inside = _grouped(b, x, node.attrs["groups"])
     norm = standardise(b, grouped, inside, node.attrs["eps"])
@@ -128,7 +121,7 @@ _LEAST_ELEMENTS = 8
 # batch_norm, training: statistics of the batch are results, for the running ones
 
 
-def batch_norm_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def batch_norm_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """x[N, C, ...], weight[C], bias[C] as `affine` says -> y, mean[C], biased variance[C]."""
     expect_count("batch_norm", types, 1 + PARAMETERS.get(attrs["affine"], 0))
     channels = expect_channels("batch_norm", types)
@@ -257,7 +250,7 @@ define(
 # batch_norm_eval: statistics are given; its decomposition's derivative is as good as any
 
 
-def batch_norm_eval_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def batch_norm_eval_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """x[N, C, ...], mean[C], variance[C], then weight[C] and bias[C] as `affine` says."""
     expect_count("batch_norm_eval", types, 3 + PARAMETERS.get(attrs["affine"], 0))
     expect_parameters("batch_norm_eval", types, attrs, expect_channels("batch_norm_eval", types))

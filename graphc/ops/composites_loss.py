@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from graphc.dtypes import int32, int64
 from graphc.errors import ShapeError
-from graphc.ir import Graph, Node, TensorType, Value
+from graphc.ir import Node, Value
 from graphc.ops import numerics
 from graphc.ops.build import Builder
 from graphc.ops.composites_softmax import log_softmax_meaning
-from graphc.ops.define import Sample, define
+from graphc.ops.define import Attrs, Cotangents, Regions, Sample, Types, define
 from graphc.ops.indexing import outside
 from graphc.ops.loss_terms import (
     REDUCTIONS,
@@ -26,12 +25,8 @@ from graphc.ops.loss_terms import (
 )
 from graphc.ops.numerics import NumpyArray
 from graphc.ops.reductions import without
-from graphc.ops.rules import describe, expect_dtype
+from graphc.ops.rules import describe, expect_dtype, of_one_result
 from graphc.ops.samples import real, whole
-
-Types = Sequence[TensorType]
-Attrs = Mapping[str, Any]
-Cotangents = Sequence[Value | None]
 
 
 class ClassLoss(Loss):
@@ -165,7 +160,7 @@ class ClassLoss(Loss):
         return b.sum(parts, self.others)
 
 
-def cross_entropy_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def cross_entropy_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """logits[N, C, ...], target[N, ...] of i32 or i64, weight[C] -> loss."""
     expect_loss("cross_entropy", types, attrs)
     logits, target = types[:2]
@@ -178,10 +173,8 @@ def cross_entropy_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> 
     return (loss_type(types, attrs),)
 
 
-def cross_entropy_vjp(b: Builder, node: Node, cotangents: Cotangents) -> Cotangents:
-    (dy,) = cotangents
-    if dy is None:
-        return (None,) * len(node.operands)
+@of_one_result
+def cross_entropy_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     loss = ClassLoss(b, node)
     found = [loss.logits_cotangent(dy), None]
     return found if loss.weight is None else [*found, loss.weight_cotangent(dy)]

@@ -5,19 +5,17 @@ Ba et al., arXiv:1607.06450; Zhang and Sennrich, arXiv:1910.07467.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from graphc.errors import ShapeError
-from graphc.ir import Attribute, Graph, Node, TensorType, Value
+from graphc.ir import Attribute, Node, Value
 from graphc.ops import numerics
 from graphc.ops.build import Builder
-from graphc.ops.define import Sample, define
+from graphc.ops.define import Attrs, Cotangents, Regions, Sample, Types, define
 from graphc.ops.normalisation import (
     PARAMETERS,
-    Cotangents,
     affine,
     affine_vjp,
     apply_affine,
@@ -29,11 +27,8 @@ from graphc.ops.normalisation import (
     standardise_vjp,
 )
 from graphc.ops.numerics import NumpyArray
-from graphc.ops.rules import expect_axes, expect_count
+from graphc.ops.rules import expect_axes, expect_count, of_one_result
 from graphc.ops.samples import real
-
-Types = Sequence[TensorType]
-Attrs = Mapping[str, Any]
 
 # layer_norm
 
@@ -48,7 +43,7 @@ def trailing_axes(op: str, types: Types, attrs: Attrs) -> tuple[int, ...]:
     return x.shape[x.rank - len(axes) :]
 
 
-def layer_norm_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def layer_norm_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """x, then weight and bias of the normalised shape as `affine` says."""
     expect_parameters("layer_norm", types, attrs, trailing_axes("layer_norm", types, attrs))
     return (types[0],)
@@ -61,10 +56,8 @@ def layer_norm_decompose(b: Builder, node: Node) -> Sequence[Value]:
     return (affine(b, b.mul(norm.centred, norm.rstd), parameters, leading(x, axes)),)
 
 
-def layer_norm_vjp(b: Builder, node: Node, cotangents: Cotangents) -> Cotangents:
-    (dy,) = cotangents
-    if dy is None:
-        return (None,) * len(node.operands)
+@of_one_result
+def layer_norm_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     x, *parameters = node.operands
     axes = node.attrs["axes"]
     norm = standardise(b, x, axes, node.attrs["eps"])
@@ -109,7 +102,7 @@ define(
 # rms_norm
 
 
-def rms_norm_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def rms_norm_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """x, then weight and bias of the normalised shape as `affine` says."""
     expect_parameters("rms_norm", types, attrs, trailing_axes("rms_norm", types, attrs))
     return (types[0],)
@@ -128,11 +121,9 @@ def rms_norm_decompose(b: Builder, node: Node) -> Sequence[Value]:
     return (affine(b, xhat, parameters, leading(x, node.attrs["axes"])),)
 
 
-def rms_norm_vjp(b: Builder, node: Node, cotangents: Cotangents) -> Cotangents:
+@of_one_result
+def rms_norm_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     """dx = (dx̂ - x̂ mean(dx̂ x̂)) / rms."""
-    (dy,) = cotangents
-    if dy is None:
-        return (None,) * len(node.operands)
     x, *parameters = node.operands
     axes = node.attrs["axes"]
     scale, xhat = _root_mean_square(b, node)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from graphc.errors import ShapeError
-from graphc.ir import Graph, Node, TensorType, Value
+from graphc.ir import Node, Value
 from graphc.ops import numerics
 from graphc.ops.build import Builder
 from graphc.ops.composites_softmax import log_softmax_meaning
-from graphc.ops.define import Sample, define
+from graphc.ops.define import Attrs, Cotangents, Regions, Sample, Types, define
 from graphc.ops.loss_terms import (
     REDUCTIONS,
     Loss,
@@ -25,12 +24,8 @@ from graphc.ops.loss_terms import (
 )
 from graphc.ops.numerics import NumpyArray
 from graphc.ops.reductions import without
-from graphc.ops.rules import describe
+from graphc.ops.rules import describe, of_one_result
 from graphc.ops.samples import distinct, real
-
-Types = Sequence[TensorType]
-Attrs = Mapping[str, Any]
-Cotangents = Sequence[Value | None]
 
 
 class SoftLoss(Loss):
@@ -80,7 +75,7 @@ class SoftLoss(Loss):
         return found
 
 
-def soft_cross_entropy_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def soft_cross_entropy_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """logits[N, C, ...], probabilities of the same type, weight[C] -> loss."""
     expect_loss("soft_cross_entropy", types, attrs)
     if types[0] != types[1]:
@@ -91,9 +86,9 @@ def soft_cross_entropy_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]
     return (loss_type(types, attrs),)
 
 
-def soft_cross_entropy_vjp(b: Builder, node: Node, cotangents: Cotangents) -> Cotangents:
-    (dy,) = cotangents
-    return (None,) * len(node.operands) if dy is None else SoftLoss(b, node).cotangents(dy)
+@of_one_result
+def soft_cross_entropy_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
+    return SoftLoss(b, node).cotangents(dy)
 
 
 @numerics.widened

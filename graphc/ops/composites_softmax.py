@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from graphc.ir import Attribute, Graph, Node, TensorType, Value
+from graphc.ir import Attribute, Node, TensorType, Value
 from graphc.ops import numerics
 from graphc.ops.build import Builder
-from graphc.ops.define import Infer, Sample, define
+from graphc.ops.define import Attrs, Cotangents, Infer, Regions, Sample, Types, define
 from graphc.ops.numerics import NumpyArray
 from graphc.ops.reductions import without
-from graphc.ops.rules import expect_axes, expect_count, expect_dtype
+from graphc.ops.rules import expect_axes, expect_count, expect_dtype, of_one_result
 from graphc.ops.samples import FLOATS, real
-
-Types = Sequence[TensorType]
-Attrs = Mapping[str, Any]
 
 
 def softmax_rule(op: str) -> Infer:
-    def infer(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+    def infer(types: Types, attrs: Attrs, regions: Regions) -> Types:
         expect_count(op, types, 1)
         expect_dtype(op, types[0].dtype, FLOATS)
         expect_axes(op, types[0], (attrs["axis"],))
@@ -52,25 +48,17 @@ def log_softmax(b: Builder, x: Value, axes: Sequence[int]) -> Value:
     return b.sub(shifted, b.expand(log_of_sum(b, shifted, axes), axes, x.shape))
 
 
-def softmax_vjp(
-    b: Builder, node: Node, cotangents: Sequence[Value | None]
-) -> Sequence[Value | None]:
+@of_one_result
+def softmax_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     """y (dy - sum(y dy))."""
-    (dy,) = cotangents
-    if dy is None:
-        return (None,)
     y, axes = node.result, (node.attrs["axis"],)
     total = b.expand(b.sum(b.mul(y, dy), axes), axes, y.shape)
     return (b.mul(y, b.sub(dy, total)),)
 
 
-def log_softmax_vjp(
-    b: Builder, node: Node, cotangents: Sequence[Value | None]
-) -> Sequence[Value | None]:
+@of_one_result
+def log_softmax_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     """dy - exp(y) sum(dy)."""
-    (dy,) = cotangents
-    if dy is None:
-        return (None,)
     y, axes = node.result, (node.attrs["axis"],)
     return (b.sub(dy, b.mul(b.exp(y), b.expand(b.sum(dy, axes), axes, y.shape))),)
 
@@ -123,7 +111,7 @@ define(
 # logsumexp
 
 
-def logsumexp_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def logsumexp_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     expect_count("logsumexp", types, 1)
     (x,) = types
     expect_dtype("logsumexp", x.dtype, FLOATS)
@@ -147,13 +135,9 @@ def logsumexp_decompose(b: Builder, node: Node) -> Sequence[Value]:
     return (b.reshape(b.add(greatest, b.log(b.sum(powers, axes))), node.result.shape),)
 
 
-def logsumexp_vjp(
-    b: Builder, node: Node, cotangents: Sequence[Value | None]
-) -> Sequence[Value | None]:
+@of_one_result
+def logsumexp_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     """dy exp(x - y); 0 where y is -inf, as all of x is."""
-    (dy,) = cotangents
-    if dy is None:
-        return (None,)
     (x,), axes = node.operands, node.attrs["axes"]
     nothing = b.compare("eq", node.result, b.like(-np.inf, node.result))
     y = b.where(nothing, b.zeros(node.result.type), node.result)

@@ -10,7 +10,7 @@ Regions are closed graphs. Reverse mode of scan is in scan_gradient.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from graphc.dtypes import DType, bool_, float32, float64, int64
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.ir import Graph, Node, TensorType, Value
 from graphc.ops.build import Builder
-from graphc.ops.define import Sample, define
+from graphc.ops.define import Attrs, Cotangents, Regions, Sample, Types, define
 from graphc.ops.evaluate import evaluate_region
 from graphc.ops.samples import NumpyArray, real, whole
 from graphc.ops.scan_gradient import Loop, loop_of, scan_vjp
@@ -27,9 +27,7 @@ from graphc.ops.scan_gradient import Loop, loop_of, scan_vjp
 # Scan
 
 
-def _infer_scan(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_scan(types: Types, attrs: Attrs, regions: Regions) -> Types:
     (body,) = regions
     loop = loop_of(attrs)
     slices = [_slice_type(type, loop) for type in types[loop.first_slice :]]
@@ -51,7 +49,7 @@ def _slice_type(type: TensorType, loop: Loop) -> TensorType:
     return TensorType(type.shape[1:], type.dtype)
 
 
-def _expect_inputs(op: str, region: Graph, types: Sequence[TensorType]) -> None:
+def _expect_inputs(op: str, region: Graph, types: Types) -> None:
     taken = [value.type for value in region.inputs]
     if taken != list(types):
         raise ShapeError(f"{op}: {region.name} takes {_names(taken)}, given are {_names(types)}")
@@ -67,7 +65,7 @@ def _meaning_scan(
     consts: int,
     carries: int,
     reverse: bool,
-    regions: Sequence[Graph],
+    regions: Regions,
     checkpoint: int = 0,
 ) -> tuple[NumpyArray, ...]:
     (body,) = regions
@@ -88,9 +86,7 @@ def _meaning_scan(
 # Cond
 
 
-def _infer_cond(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_cond(types: Types, attrs: Attrs, regions: Regions) -> Types:
     flag = types[0]
     if flag != TensorType((), bool_):
         raise DTypeError(f"cond: the condition is {flag}, expected bool[]")
@@ -107,13 +103,13 @@ def _infer_cond(
 
 
 def _meaning_cond(
-    flag: NumpyArray, *operands: NumpyArray, regions: Sequence[Graph]
+    flag: NumpyArray, *operands: NumpyArray, regions: Regions
 ) -> tuple[NumpyArray, ...]:
     yes, no = regions
     return evaluate_region(yes if flag else no, operands)
 
 
-def _cond_vjp(b: Any, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+def _cond_vjp(b: Any, node: Node, cotangents: Cotangents) -> Cotangents:
     """The same choice between the vjps of the two regions."""
     flag, *operands = node.operands
     wanted = [
@@ -134,9 +130,7 @@ def _cond_vjp(b: Any, node: Node, cotangents: Sequence[Value | None]) -> Sequenc
 # Grad and group
 
 
-def _infer_grad(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_grad(types: Types, attrs: Attrs, regions: Regions) -> Types:
     (function,) = regions
     _expect_inputs("grad", function, types)
     value, *others = (output.type for output in function.outputs)
@@ -153,7 +147,7 @@ def _infer_grad(
     ]
 
 
-def _expect_float_argument(types: Sequence[TensorType], position: int) -> None:
+def _expect_float_argument(types: Types, position: int) -> None:
     if not 0 <= position < len(types):
         raise ArgumentError(f"grad: argument {position} of {len(types)} does not exist")
     if not types[position].dtype.is_float:
@@ -162,16 +156,14 @@ def _expect_float_argument(types: Sequence[TensorType], position: int) -> None:
         )
 
 
-def _infer_group(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_group(types: Types, attrs: Attrs, regions: Regions) -> Types:
     (inside,) = regions
     _expect_inputs("group", inside, types)
     return [value.type for value in inside.outputs]
 
 
 def _meaning_group(
-    *operands: NumpyArray, name: str, reason: str, regions: Sequence[Graph]
+    *operands: NumpyArray, name: str, reason: str, regions: Regions
 ) -> tuple[NumpyArray, ...]:
     return evaluate_region(regions[0], operands)
 

@@ -32,7 +32,7 @@ import numpy as np
 
 from graphc.dtypes import DType, int32, uint8
 from graphc.errors import ArgumentError, ShapeError
-from graphc.ir import Graph, Node, TensorType, Value
+from graphc.ir import Node, TensorType, Value
 from graphc.loops import (
     Axis,
     Expr,
@@ -55,7 +55,7 @@ from graphc.ops.convolution import (
     lower_conv2d,
     meaning_conv2d,
 )
-from graphc.ops.define import LoweringContext, define
+from graphc.ops.define import Attrs, Cotangents, LoweringContext, Regions, Types, define
 from graphc.ops.masked_pooling import MOST_BITS, bit_of, bits_type, held_type, meaning_bits
 from graphc.ops.numerics import widened
 from graphc.ops.pooling import Pool, meaning_max_pool
@@ -83,7 +83,7 @@ class Block:
         return (batch, filters, self.pool.high.output, self.pool.wide.output)
 
 
-def pool_options(attrs: Mapping[str, Any]) -> dict[str, Any]:
+def pool_options(attrs: Attrs) -> dict[str, Any]:
     """The attributes that the block's pooling has as an operator of its own."""
     given = {"kernel": attrs["kernel"], "stride": attrs["pool_stride"], "padding": (0, 0)}
     if attrs["pool"] == "max":
@@ -91,7 +91,7 @@ def pool_options(attrs: Mapping[str, Any]) -> dict[str, Any]:
     return {**given, "ceil_mode": False, "count_include_pad": True}
 
 
-def _describe(x: Sequence[int], w: Sequence[int], attrs: Mapping[str, Any]) -> Block:
+def _describe(x: Sequence[int], w: Sequence[int], attrs: Attrs) -> Block:
     convolution = describe_conv2d(x, w, attrs)
     sizes = (convolution.high.output, convolution.wide.output)
     windows = make_windows("conv_pool2d", sizes, attrs["kernel"], pool_options(attrs))
@@ -110,9 +110,7 @@ def code_type(pool: str, activation: str, taps: int) -> DType | None:
 # Typing rule
 
 
-def _infer(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer(types: Types, attrs: Attrs, regions: Regions) -> Types:
     if len(types) not in (2, 3):
         raise ArgumentError(f"conv_pool2d: {len(types)} operands, expected x, w and maybe a bias")
     check_conv2d("conv_pool2d", types[:2], attrs["groups"])
@@ -126,7 +124,7 @@ def _infer(
     return (pooled,) if code is None else (pooled, TensorType(block.pooled_shape, code))
 
 
-def _check_options(pool: Pool, attrs: Mapping[str, Any]) -> None:
+def _check_options(pool: Pool, attrs: Attrs) -> None:
     kind, activation = attrs["pool"], attrs["activation"]
     if kind not in POOLS or activation not in ACTIVATIONS:
         raise ArgumentError(
@@ -164,21 +162,21 @@ def _meaning(x: NumpyArray, w: NumpyArray, *bias: NumpyArray, **attrs: Any) -> A
     return pooled, position.astype(np.uint8)
 
 
-def convolution_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
+def convolution_attrs(attrs: Attrs) -> dict[str, Any]:
     """The attributes that the block's convolution has as an operator of its own."""
     return {name: attrs[name] for name in ("stride", "padding", "dilation", "groups")}
 
 
-def _bits(unpooled: NumpyArray, attrs: Mapping[str, Any]) -> NumpyArray:
+def _bits(unpooled: NumpyArray, attrs: Attrs) -> NumpyArray:
     windows = {"kernel": attrs["kernel"], "stride": attrs["pool_stride"]}
     return meaning_bits(~(unpooled <= 0), **windows)
 
 
-def _sigmoid(x: NumpyArray, attrs: Mapping[str, Any]) -> NumpyArray:
+def _sigmoid(x: NumpyArray, attrs: Attrs) -> NumpyArray:
     return np.asarray(1 / (1 + np.exp(-x)), x.dtype)
 
 
-def _leaky_relu(x: NumpyArray, attrs: Mapping[str, Any]) -> NumpyArray:
+def _leaky_relu(x: NumpyArray, attrs: Attrs) -> NumpyArray:
     return np.where(x > 0, x, x * x.dtype.type(attrs["slope"]))
 
 
@@ -194,7 +192,7 @@ _ACTIVATE: Mapping[str, Callable[[NumpyArray, Mapping[str, Any]], NumpyArray]] =
 # Gradient: through the pooling to the map, then the convolution's own
 
 
-def _vjp(b: Builder, node: Node, cotangents: Sequence[Value | None]) -> tuple[Value | None, ...]:
+def _vjp(b: Builder, node: Node, cotangents: Cotangents) -> tuple[Value | None, ...]:
     """dx, dw and the bias' gradient, from the cotangent of the pooled values."""
     dp = cotangents[0]
     if dp is None:
@@ -329,7 +327,7 @@ def _average(
     return call("div", total, count), cast(bits, code)
 
 
-def _lower_leaky(x: Expr, attrs: Mapping[str, Any]) -> Expr:
+def _lower_leaky(x: Expr, attrs: Attrs) -> Expr:
     positive = call("gt", x, const(0, x.dtype))
     return select(positive, x, call("mul", x, const(attrs["slope"], x.dtype)))
 

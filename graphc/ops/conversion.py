@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from graphc import loops
 from graphc.dtypes import ALL, DType, bool_, float32, float64, int32, int64, uint8, uint32, uint64
 from graphc.errors import ArgumentError, DTypeError
-from graphc.ir import Graph, Node, TensorType, Value
+from graphc.ir import Node, TensorType, Value
 from graphc.loops import Expr, call, const
 from graphc.ops import numerics
 from graphc.ops.build import Builder
-from graphc.ops.define import LoweringContext, Sample, define
-from graphc.ops.rules import elementwise_rule, expect_count, expect_dtype, pointwise
+from graphc.ops.define import Attrs, Cotangents, LoweringContext, Regions, Sample, Types, define
+from graphc.ops.rules import elementwise_rule, expect_count, expect_dtype, of_one_result, pointwise
 from graphc.ops.samples import NUMBERS, SHAPES, edges, unary, values, whole
 
-Types = Sequence[TensorType]
 
-
-def cast_rule(
-    types: Types, attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def cast_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """Any type to `dtype`."""
     expect_count("cast", types, 1)
     return (TensorType(types[0].shape, attrs["dtype"]),)
 
 
-def cast_vjp(b: Builder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+@of_one_result
+def cast_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     """Back to the operand's type, between floats; else there is no slope."""
-    (dy,) = cotangents
     source = node.operands[0].dtype
-    if dy is None or not (source.is_float and dy.dtype.is_float):
+    if not (source.is_float and dy.dtype.is_float):
         return (None,)
     return (b.cast(dy, source),)
 
@@ -69,9 +64,7 @@ define(
 )
 
 
-def bitcast_rule(
-    types: Types, attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def bitcast_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """Numbers to a number type of the same width."""
     expect_count("bitcast", types, 1)
     source, target = types[0].dtype, attrs["dtype"]
@@ -103,9 +96,7 @@ define(
 )
 
 
-def clamp_rule(
-    types: Types, attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def clamp_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """Numbers; bounds None or, where the operand is of integers, whole numbers in range."""
     expect_count("clamp", types, 1)
     dtype = types[0].dtype
@@ -133,11 +124,11 @@ def clamp_meaning(
     return x if max is None else np.minimum(x, x.dtype.type(max))
 
 
-def clamp_vjp(b: Builder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+@of_one_result
+def clamp_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     """The cotangent where min <= x <= max, else 0."""
-    (dy,) = cotangents
     (x,) = node.operands
-    if dy is None or not x.dtype.is_float:
+    if not x.dtype.is_float:
         return (None,)
     for relation, bound in (("ge", node.attrs["min"]), ("le", node.attrs["max"])):
         if bound is not None:

@@ -12,17 +12,18 @@ Taps on padding are left out, not multiplied by zero: an infinite weight makes n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, ShapeError
-from graphc.ir import Graph, Node, TensorType, Value
+from graphc.ir import Node, TensorType, Value
 from graphc.loops import Axis, Expr, Variable, add, alltrue, floordiv, mod, mul, reduce, variable
-from graphc.ops.define import LoweringContext, Sample, define
+from graphc.ops.define import Attrs, Cotangents, LoweringContext, Regions, Sample, Types, define
 from graphc.ops.numerics import widened
+from graphc.ops.rules import of_one_result
 from graphc.ops.samples import NumpyArray, real
 from graphc.ops.windows import Window, make_windows
 
@@ -60,21 +61,17 @@ class Convolution:
                 yield kh, kw, (high_out, wide_out), (high_in, wide_in)
 
 
-def describe_conv2d(x: Sequence[int], w: Sequence[int], attrs: Mapping[str, Any]) -> Convolution:
+def describe_conv2d(x: Sequence[int], w: Sequence[int], attrs: Attrs) -> Convolution:
     windows = make_windows("conv2d", x[2:], w[2:], attrs)
     return Convolution(x[0], x[1], w[0], attrs["groups"], *windows)
 
 
-def _describe_input_grad(
-    dy: Sequence[int], w: Sequence[int], attrs: Mapping[str, Any]
-) -> Convolution:
+def _describe_input_grad(dy: Sequence[int], w: Sequence[int], attrs: Attrs) -> Convolution:
     windows = make_windows("conv2d_input_grad", attrs["input_size"], w[2:], attrs)
     return Convolution(dy[0], w[1] * attrs["groups"], w[0], attrs["groups"], *windows)
 
 
-def _describe_weight_grad(
-    x: Sequence[int], dy: Sequence[int], attrs: Mapping[str, Any]
-) -> Convolution:
+def _describe_weight_grad(x: Sequence[int], dy: Sequence[int], attrs: Attrs) -> Convolution:
     windows = make_windows("conv2d_weight_grad", x[2:], attrs["kernel_size"], attrs)
     return Convolution(x[0], x[1], dy[1], attrs["groups"], *windows)
 
@@ -82,7 +79,7 @@ def _describe_weight_grad(
 # Typing rules
 
 
-def _check_operands(op: str, types: Sequence[TensorType], groups: int) -> None:
+def _check_operands(op: str, types: Types, groups: int) -> None:
     first, second = types
     if first.rank != 4 or second.rank != 4:
         raise ShapeError(f"{op}: operands are {first} and {second}, expected four dimensions each")
@@ -97,15 +94,13 @@ def _check_groups(op: str, name: str, count: int, groups: int) -> None:
         raise ShapeError(f"{op}: {count} {name} do not divide into {groups} groups")
 
 
-def _infer_conv2d(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_conv2d(types: Types, attrs: Attrs, regions: Regions) -> Types:
     x, w = types
     check_conv2d("conv2d", types, attrs["groups"])
     return (TensorType(describe_conv2d(x.shape, w.shape, attrs).output_shape, x.dtype),)
 
 
-def check_conv2d(op: str, types: Sequence[TensorType], groups: int) -> None:
+def check_conv2d(op: str, types: Types, groups: int) -> None:
     """Raises ShapeError, DTypeError or ArgumentError unless x and w fit each other."""
     x, w = types
     _check_operands(op, types, groups)
@@ -117,9 +112,7 @@ def check_conv2d(op: str, types: Sequence[TensorType], groups: int) -> None:
     _check_groups(op, "filters", w.shape[0], groups)
 
 
-def _infer_input_grad(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_input_grad(types: Types, attrs: Attrs, regions: Regions) -> Types:
     dy, w = types
     _check_operands("conv2d_input_grad", types, attrs["groups"])
     _check_groups("conv2d_input_grad", "filters", w.shape[0], attrs["groups"])
@@ -128,9 +121,7 @@ def _infer_input_grad(
     return (TensorType(shape.input_shape, dy.dtype),)
 
 
-def _infer_weight_grad(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_weight_grad(types: Types, attrs: Attrs, regions: Regions) -> Types:
     x, dy = types
     _check_operands("conv2d_weight_grad", types, attrs["groups"])
     _check_groups("conv2d_weight_grad", "channels", x.shape[1], attrs["groups"])
@@ -205,12 +196,8 @@ def convolution_options(node: Node) -> dict[str, Any]:
     return {name: node.attrs[name] for name in ("stride", "padding", "dilation", "groups")}
 
 
-def _conv2d_vjp(
-    b: Any, node: Node, cotangents: Sequence[Value | None]
-) -> tuple[Value | None, Value | None]:
-    (dy,) = cotangents
-    if dy is None:
-        return None, None
+@of_one_result
+def _conv2d_vjp(b: Any, node: Node, dy: Value) -> Cotangents:
     x, w = node.operands
     options = convolution_options(node)
     dx = b.op("conv2d_input_grad", dy, w, input_size=x.shape[2:], **options)
@@ -218,12 +205,8 @@ def _conv2d_vjp(
     return dx, dw
 
 
-def _input_grad_vjp(
-    b: Any, node: Node, cotangents: Sequence[Value | None]
-) -> tuple[Value | None, Value | None]:
-    (t,) = cotangents
-    if t is None:
-        return None, None
+@of_one_result
+def _input_grad_vjp(b: Any, node: Node, t: Value) -> Cotangents:
     dy, w = node.operands
     options = convolution_options(node)
     d_dy = b.op("conv2d", t, w, **options)
@@ -231,12 +214,8 @@ def _input_grad_vjp(
     return d_dy, dw
 
 
-def _weight_grad_vjp(
-    b: Any, node: Node, cotangents: Sequence[Value | None]
-) -> tuple[Value | None, Value | None]:
-    (t,) = cotangents
-    if t is None:
-        return None, None
+@of_one_result
+def _weight_grad_vjp(b: Any, node: Node, t: Value) -> Cotangents:
     x, dy = node.operands
     options = convolution_options(node)
     dx = b.op("conv2d_input_grad", dy, t, input_size=x.shape[2:], **options)

@@ -21,12 +21,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from graphc.dtypes import DType
 from graphc.errors import ArgumentError
 from graphc.ir import Attribute, Attributes, Graph, Node, TensorType, Value
 from graphc.loops import Buffer, Expr, Statement
 
 Arrays = tuple["np.ndarray[Any, Any]", ...]
+Types = Sequence[TensorType]
+Attrs = Mapping[str, Any]
+Regions = Sequence[Graph]
+Cotangents = Sequence["Value | None"]
 
 
 class Emitter(Protocol):
@@ -127,10 +130,10 @@ class Differentiator(Emitter, Protocol):
         ...
 
 
-Infer = Callable[[Sequence[TensorType], Mapping[str, Any], Sequence[Graph]], Sequence[TensorType]]
+Infer = Callable[[Types, Attrs, Regions], Types]
 Meaning = Callable[..., Any]
 # The first argument is a Differentiator that is also a Builder.
-Vjp = Callable[[Any, Node, Sequence[Value | None]], Sequence[Value | None]]
+Vjp = Callable[[Any, Node, Cotangents], Cotangents]
 Decompose = Callable[[Any, Node], Sequence[Value]]
 Lower = Callable[[LoweringContext, tuple[Expr, ...]], "Expr | tuple[Expr, ...]"]
 Nest = Callable[[NestContext], Sequence[Statement]]
@@ -154,8 +157,8 @@ class Op:
     infer        (operand types, attributes, regions) -> result types; raises ShapeError, DTypeError
     meaning      (*arrays, **attributes) -> array or tuple of arrays; regions come as keyword
                  `regions`, where there are any
-    vjp          (builder, node, cotangents of the results or None) -> cotangents of the operands
-                 or None; absent: the operator is decomposed first, or has no derivative
+    vjp          (builder, node, cotangents of the results or None, not all None) -> cotangents of
+                 the operands or None; absent: it is decomposed first, or has no derivative
     decompose    (builder, node) -> results, in simpler operators
     lower        its value at one index of its results (all of one shape), in the loop IR
     nest         the whole loop nest, where no value-at-an-index form fits; beside `lower` it is for
@@ -165,7 +168,6 @@ class Op:
     reduction    reads many elements for each result element
     contraction  a sum of products of two operands: matmul, convolution and their gradients
     view         moves no element when the layout allows it
-    pure         equal operands and attributes give equal results (false for nothing so far)
     fault        (builder, node) -> bool[], true where an index known only at run time lies outside;
                  absent: the operator has no such index
     overwrites   of a nest: (operand, result) of one type, where an element of the operand is read
@@ -229,12 +231,6 @@ def make_node(
     return Node(op, tuple(operands), frozen, results, source, tuple(regions))
 
 
-def same_type(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def same_type(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """The typing rule of unary elementwise operators."""
     return (types[0],)
-
-
-def numpy_type(dtype: DType) -> np.dtype[Any]:
-    return dtype.numpy

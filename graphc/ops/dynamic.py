@@ -8,14 +8,13 @@ An update that may be stored over x (a cache of keys and values) writes u alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from graphc.dtypes import int64
 from graphc.errors import DTypeError, ShapeError
-from graphc.ir import Graph, Node, TensorType, Value
+from graphc.ir import Node, TensorType, Value
 from graphc.loops import (
     Expr,
     Statement,
@@ -29,9 +28,18 @@ from graphc.loops import (
     within,
 )
 from graphc.ops.build import Builder
-from graphc.ops.define import LoweringContext, NestContext, Sample, define
+from graphc.ops.define import (
+    Attrs,
+    Cotangents,
+    LoweringContext,
+    NestContext,
+    Regions,
+    Sample,
+    Types,
+    define,
+)
 from graphc.ops.indexing import nested
-from graphc.ops.rules import expect_count
+from graphc.ops.rules import expect_count, of_one_result
 from graphc.ops.samples import NumpyArray, real, truth, whole
 
 # Typing rules
@@ -48,9 +56,7 @@ def _expect_fit(op: str, x: TensorType, sizes: Sequence[int]) -> None:
         raise ShapeError(f"{op}: sizes {tuple(sizes)} do not fit into {x}")
 
 
-def _infer_slice(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_slice(types: Types, attrs: Attrs, regions: Regions) -> Types:
     expect_count("dynamic_slice", types, 2)
     x, starts = types
     _expect_starts("dynamic_slice", x, starts)
@@ -58,9 +64,7 @@ def _infer_slice(
     return (TensorType(tuple(attrs["sizes"]), x.dtype),)
 
 
-def _infer_update(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_update(types: Types, attrs: Attrs, regions: Regions) -> Types:
     expect_count("dynamic_update", types, 3)
     x, update, starts = types
     _expect_starts("dynamic_update", x, starts)
@@ -103,23 +107,15 @@ def _meaning_update(x: NumpyArray, update: NumpyArray, starts: NumpyArray) -> Nu
 # Gradients
 
 
-def _slice_vjp(
-    b: Builder, node: Node, cotangents: Sequence[Value | None]
-) -> Sequence[Value | None]:
-    (dy,) = cotangents
-    if dy is None:
-        return None, None
+@of_one_result
+def _slice_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     x, starts = node.operands
     return b.op("dynamic_update", b.zeros(x.type), dy, starts), None
 
 
-def _update_vjp(
-    b: Builder, node: Node, cotangents: Sequence[Value | None]
-) -> Sequence[Value | None]:
+@of_one_result
+def _update_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     """x's cotangent is dy with zeros where the update went, the update's is that part of dy."""
-    (dy,) = cotangents
-    if dy is None:
-        return None, None, None
     _, update, starts = node.operands
     dx = b.op("dynamic_update", dy, b.zeros(update.type), starts)
     return dx, b.op("dynamic_slice", dy, starts, sizes=update.shape), None

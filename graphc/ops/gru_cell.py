@@ -17,12 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from graphc.ir import Graph, Node, Value
+from graphc.ir import Node, Value
 from graphc.ops import numerics
 from graphc.ops.cells import (
-    Attrs,
     Cell,
-    Types,
     beside,
     expect_cell,
     gate,
@@ -31,14 +29,12 @@ from graphc.ops.cells import (
     slope_of_tanh,
     wide,
 )
-from graphc.ops.define import Sample, define
+from graphc.ops.define import Attrs, Cotangents, Regions, Sample, Types, define
 from graphc.ops.numerics import NumpyArray
 from graphc.ops.samples import real
 
-Cotangents = Sequence[Value | None]
 
-
-def gru_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def gru_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     state = expect_cell("gru_cell", types, (3, 3, 1))
     return (state, wide(state, 4)) if attrs["saved"] else (state,)
 
@@ -129,7 +125,7 @@ define(
 )
 
 
-def grad_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def grad_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     further = [1] if attrs["further"] else []
     state = expect_cell("gru_cell_grad", types, (4, 1, *further, 1))
     return wide(state, 3), wide(state, 3), state

@@ -10,14 +10,14 @@ sum has one value: every column of the result has one owner, which goes through 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from graphc.dtypes import DType, float32, float64, int32, int64, uint8
 from graphc.errors import DTypeError, ShapeError
-from graphc.ir import Graph, Node, TensorType, Value
+from graphc.ir import Node, TensorType, Value
 from graphc.loops import (
     Expr,
     Let,
@@ -35,8 +35,17 @@ from graphc.loops import (
     within,
 )
 from graphc.ops.build import Builder
-from graphc.ops.define import LoweringContext, NestContext, Sample, define
-from graphc.ops.rules import expect_count
+from graphc.ops.define import (
+    Attrs,
+    Cotangents,
+    LoweringContext,
+    NestContext,
+    Regions,
+    Sample,
+    Types,
+    define,
+)
+from graphc.ops.rules import expect_count, of_one_result
 from graphc.ops.samples import NumpyArray, real, whole
 
 # Typing rules
@@ -59,9 +68,7 @@ def expect_updates(op: str, x: TensorType, updates: TensorType, shape: tuple[int
         raise ShapeError(f"{op}: updates are {updates}, expected the shape {shape}")
 
 
-def _infer_gather(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_gather(types: Types, attrs: Attrs, regions: Regions) -> Types:
     expect_count("gather", types, 2)
     x, indices = types
     expect_indices("gather", indices)
@@ -73,9 +80,7 @@ def _gathered(x: Sequence[int], indices: Sequence[int], axis: int) -> tuple[int,
     return (*x[:axis], *indices, *x[axis + 1 :])
 
 
-def _infer_scatter_add(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_scatter_add(types: Types, attrs: Attrs, regions: Regions) -> Types:
     expect_count("scatter_add", types, 3)
     x, indices, updates = types
     expect_indices("scatter_add", indices)
@@ -84,9 +89,7 @@ def _infer_scatter_add(
     return (x,)
 
 
-def _infer_one_hot(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_one_hot(types: Types, attrs: Attrs, regions: Regions) -> Types:
     expect_count("one_hot", types, 1)
     (indices,) = types
     expect_indices("one_hot", indices)
@@ -133,10 +136,8 @@ def _meaning_one_hot(indices: NumpyArray, depth: int, dtype: DType) -> NumpyArra
 def vjp_of_read(scatter: str) -> Any:
     """x's cotangent has dy added at the indices, to zeros."""
 
-    def vjp(b: Builder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        (dy,) = cotangents
-        if dy is None:
-            return None, None
+    @of_one_result
+    def vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
         x, indices = node.operands
         return b.op(scatter, b.zeros(x.type), indices, dy, axis=node.attrs["axis"]), None
 
@@ -146,10 +147,8 @@ def vjp_of_read(scatter: str) -> Any:
 def vjp_of_addition(gather: str) -> Any:
     """x takes the cotangent as it is, the updates what lies at their indices."""
 
-    def vjp(b: Builder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        (dy,) = cotangents
-        if dy is None:
-            return None, None, None
+    @of_one_result
+    def vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
         return dy, None, b.op(gather, dy, node.operands[1], axis=node.attrs["axis"])
 
     return vjp

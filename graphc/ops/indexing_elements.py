@@ -6,16 +6,15 @@ scatter_add_elements(x, i, u) adds u[a, p, b] there. Indices outside are as in i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from graphc.dtypes import int32, int64
 from graphc.errors import ShapeError
-from graphc.ir import Graph, TensorType
+from graphc.ir import TensorType
 from graphc.loops import Expr, Statement, cast, variable, within
-from graphc.ops.define import LoweringContext, NestContext, Sample, define
+from graphc.ops.define import Attrs, LoweringContext, NestContext, Regions, Sample, Types, define
 from graphc.ops.indexing import (
     add_at,
     axis_fault,
@@ -47,18 +46,14 @@ def _expect_elements(op: str, x: TensorType, indices: TensorType, axis: int) -> 
         )
 
 
-def _infer_gather_elements(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_gather_elements(types: Types, attrs: Attrs, regions: Regions) -> Types:
     expect_count("gather_elements", types, 2)
     x, indices = types
     _expect_elements("gather_elements", x, indices, attrs["axis"])
     return (TensorType(indices.shape, x.dtype),)
 
 
-def _infer_scatter_add_elements(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_scatter_add_elements(types: Types, attrs: Attrs, regions: Regions) -> Types:
     expect_count("scatter_add_elements", types, 3)
     x, indices, updates = types
     _expect_elements("scatter_add_elements", x, indices, attrs["axis"])

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from graphc.dtypes import ALL, bool_, float32, uint8
 from graphc.errors import DTypeError, ShapeError
-from graphc.ir import Graph, Node, TensorType, Value
+from graphc.ir import Node, Value
 from graphc.loops import Expr, call, cast, select
 from graphc.ops import numerics
 from graphc.ops.build import Builder
-from graphc.ops.define import Op, Sample, define
+from graphc.ops.define import Attrs, Cotangents, Op, Regions, Sample, Types, define
 from graphc.ops.rules import (
     comparison_rule,
     describe,
     elementwise_rule,
     expect_alike,
     expect_count,
+    of_one_result,
     pointwise,
 )
 from graphc.ops.samples import LOGICAL, SHAPES, binary, edges, truth, unary, values
@@ -85,9 +86,7 @@ define(
 )
 
 
-def where_rule(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def where_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """(bool, a, a) -> a, all of one shape."""
     expect_count("where", types, 3)
     condition, yes, no = types
@@ -99,11 +98,9 @@ def where_rule(
     return (yes,)
 
 
-def where_vjp(b: Builder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+@of_one_result
+def where_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     """The cotangent goes to the operand that was chosen, 0 to the other."""
-    (dy,) = cotangents
-    if dy is None:
-        return None, None, None
     condition = node.operands[0]
     zero = b.zeros(dy.type)
     return None, b.where(condition, dy, zero), b.where(condition, zero, dy)

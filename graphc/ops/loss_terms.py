@@ -11,22 +11,18 @@ weights of the rows' classes (class numbers) or by the number of rows (probabili
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from graphc.errors import ArgumentError, ShapeError
 from graphc.ir import Attribute, Node, TensorType, Value
 from graphc.ops.build import Builder
 from graphc.ops.composites_softmax import softmax
+from graphc.ops.define import Attrs, Types
 from graphc.ops.reductions import without
 from graphc.ops.rules import describe, expect_count, expect_dtype
 from graphc.ops.samples import FLOATS
-
-Types = Sequence[TensorType]
-Attrs = Mapping[str, Any]
-Cotangents = Sequence[Value | None]
 
 REDUCTIONS = ("none", "mean", "sum")
 

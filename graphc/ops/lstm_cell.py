@@ -17,12 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from graphc.ir import Graph, Node, Value
+from graphc.ir import Node, Value
 from graphc.ops import numerics
 from graphc.ops.cells import (
-    Attrs,
     Cell,
-    Types,
     beside,
     expect_cell,
     gate,
@@ -31,14 +29,12 @@ from graphc.ops.cells import (
     slope_of_tanh,
     wide,
 )
-from graphc.ops.define import Sample, define
+from graphc.ops.define import Attrs, Cotangents, Regions, Sample, Types, define
 from graphc.ops.numerics import NumpyArray
 from graphc.ops.samples import real
 
-Cotangents = Sequence[Value | None]
 
-
-def lstm_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def lstm_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     state = expect_cell("lstm_cell", types, (4, 1))
     return (state, state, wide(state, 4), state) if attrs["saved"] else (state, state)
 
@@ -132,7 +128,7 @@ define(
 )
 
 
-def grad_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def grad_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     state = expect_cell(
         "lstm_cell_grad", types, (4, 1, 1, 1, *([1] if attrs["further"] else []), 1)
     )

@@ -10,14 +10,14 @@ do not overlap. [N, C, H, W], windows `kernel` at `stride`:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from graphc.dtypes import DType, bool_, uint8, uint32, uint64
 from graphc.errors import ArgumentError, DTypeError, ShapeError
-from graphc.ir import Graph, Node, TensorType, Value
+from graphc.ir import Node, TensorType, Value
 from graphc.loops import (
     Axis,
     Call,
@@ -31,9 +31,10 @@ from graphc.loops import (
     select,
     variable,
 )
-from graphc.ops.define import LoweringContext, Sample, define
+from graphc.ops.define import Attrs, Cotangents, LoweringContext, Regions, Sample, Types, define
 from graphc.ops.numerics import widened
 from graphc.ops.pooling import Pool
+from graphc.ops.rules import of_one_result
 from graphc.ops.samples import NumpyArray, real, truth
 from graphc.ops.windows import make_windows
 
@@ -56,7 +57,7 @@ def bit_of(tap: Expr, bits: DType) -> Expr:
     return Call("shl", (const(1, held), cast(tap, held)), held)
 
 
-def _pool(op: str, sizes: Sequence[int], attrs: Mapping[str, Any]) -> Pool:
+def _pool(op: str, sizes: Sequence[int], attrs: Attrs) -> Pool:
     options = {"stride": attrs["stride"], "padding": (0, 0)}
     pool = Pool(*make_windows(op, sizes, attrs["kernel"], options))
     if pool.high.covers > 1 or pool.wide.covers > 1:
@@ -75,9 +76,7 @@ def _pooled(map_type: TensorType, pool: Pool, dtype: DType) -> TensorType:
 # Typing rules
 
 
-def _infer_bits(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_bits(types: Types, attrs: Attrs, regions: Regions) -> Types:
     (on,) = types
     if on.rank != 4 or on.dtype != bool_:
         raise DTypeError(f"window_bits2d: operand is {on}, expected bools of four dimensions")
@@ -85,9 +84,7 @@ def _infer_bits(
     return (_pooled(on, pool, bits_type(pool.taps_count)),)
 
 
-def _infer_unpool(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_unpool(types: Types, attrs: Attrs, regions: Regions) -> Types:
     y, bits = types
     _check_float("masked_unpool2d", y)
     result = TensorType((*y.shape[:2], *attrs["input_size"]), y.dtype)
@@ -95,9 +92,7 @@ def _infer_unpool(
     return (result,)
 
 
-def _infer_pool(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_pool(types: Types, attrs: Attrs, regions: Regions) -> Types:
     x, bits = types
     _check_float("masked_pool2d", x)
     pool = _pool("masked_pool2d", x.shape[2:], attrs)
@@ -112,7 +107,7 @@ def _check_float(op: str, x: TensorType) -> None:
 
 
 def _check_pooled(
-    op: str, pooled: TensorType, bits: TensorType, unpooled: TensorType, attrs: Mapping[str, Any]
+    op: str, pooled: TensorType, bits: TensorType, unpooled: TensorType, attrs: Attrs
 ) -> None:
     pool = _pool(op, unpooled.shape[2:], attrs)
     expected = _pooled(unpooled, pool, bits_type(pool.taps_count))
@@ -155,19 +150,13 @@ def _is_set(bits: NumpyArray, number: int) -> NumpyArray:
 # Gradients
 
 
-def _unpool_vjp(
-    b: Any, node: Node, cotangents: Sequence[Value | None]
-) -> tuple[Value | None, None]:
-    (t,) = cotangents
-    if t is None:
-        return None, None
+@of_one_result
+def _unpool_vjp(b: Any, node: Node, t: Value) -> Cotangents:
     return b.op("masked_pool2d", t, node.operands[1], **_windows(node)), None
 
 
-def _pool_vjp(b: Any, node: Node, cotangents: Sequence[Value | None]) -> tuple[Value | None, None]:
-    (t,) = cotangents
-    if t is None:
-        return None, None
+@of_one_result
+def _pool_vjp(b: Any, node: Node, t: Value) -> Cotangents:
     size = node.operands[0].shape[2:]
     return b.op("masked_unpool2d", t, node.operands[1], input_size=size, **_windows(node)), None
 

@@ -11,22 +11,18 @@ direction, so that common subexpressions leave one copy of them, and with x̂ = 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from graphc.errors import ArgumentError, ShapeError
 from graphc.ir import TensorType, Value
 from graphc.ops.build import Builder
+from graphc.ops.define import Attrs, Types
 from graphc.ops.numerics import NumpyArray
 from graphc.ops.rules import describe, expect_dtype
 from graphc.ops.samples import FLOATS
-
-Types = Sequence[TensorType]
-Attrs = Mapping[str, Any]
-Cotangents = Sequence[Value | None]
 
 PARAMETERS = {"none": 0, "weight": 1, "both": 2}  # by attribute `affine`
 

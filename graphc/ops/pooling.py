@@ -7,7 +7,7 @@ over the input and needs no scatter. Padding never wins; NaN does, then the firs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from graphc.dtypes import DType, int32, int64, uint8
 from graphc.errors import DTypeError, ShapeError
-from graphc.ir import Graph, Node, TensorType, Value
+from graphc.ir import Node, TensorType, Value
 from graphc.loops import (
     Axis,
     Expr,
@@ -35,8 +35,9 @@ from graphc.loops import (
     variable,
     within,
 )
-from graphc.ops.define import LoweringContext, Sample, define
+from graphc.ops.define import Attrs, Cotangents, LoweringContext, Regions, Sample, Types, define
 from graphc.ops.numerics import widened
+from graphc.ops.rules import of_one_result
 from graphc.ops.samples import NumpyArray, distinct, real
 from graphc.ops.windows import Window, make_windows
 
@@ -73,16 +74,14 @@ class Pool:
         return found
 
 
-def _pool(op: str, sizes: Sequence[int], attrs: Mapping[str, Any]) -> Pool:
+def _pool(op: str, sizes: Sequence[int], attrs: Attrs) -> Pool:
     return Pool(*make_windows(op, sizes, attrs["kernel"], attrs))
 
 
 # Typing rules
 
 
-def _infer_max_pool(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_max_pool(types: Types, attrs: Attrs, regions: Regions) -> Types:
     (x,) = types
     _check_image("max_pool2d", x)
     pool = _pool("max_pool2d", x.shape[2:], attrs)
@@ -110,9 +109,7 @@ def _check_no_empty_window(pool: Pool) -> None:
             )
 
 
-def _infer_max_pool_grad(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_max_pool_grad(types: Types, attrs: Attrs, regions: Regions) -> Types:
     dy, position = types
     _check_image("max_pool2d_grad", dy)
     pool = _pool("max_pool2d_grad", attrs["input_size"], attrs)
@@ -120,9 +117,7 @@ def _infer_max_pool_grad(
     return (TensorType((*dy.shape[:2], *attrs["input_size"]), dy.dtype),)
 
 
-def _infer_max_pool_gather(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_max_pool_gather(types: Types, attrs: Attrs, regions: Regions) -> Types:
     x, position = types
     _check_image("max_pool2d_gather", x)
     pool = _pool("max_pool2d_gather", x.shape[2:], attrs)
@@ -186,7 +181,7 @@ def _options(node: Node) -> dict[str, Any]:
     return {name: node.attrs[name] for name in names}
 
 
-def _max_pool_vjp(b: Any, node: Node, cotangents: Sequence[Value | None]) -> tuple[Value | None]:
+def _max_pool_vjp(b: Any, node: Node, cotangents: Cotangents) -> tuple[Value | None]:
     dy = cotangents[0]
     if dy is None:
         return (None,)
@@ -194,21 +189,13 @@ def _max_pool_vjp(b: Any, node: Node, cotangents: Sequence[Value | None]) -> tup
     return (b.op("max_pool2d_grad", dy, node.results[1], input_size=size, **_options(node)),)
 
 
-def _max_pool_grad_vjp(
-    b: Any, node: Node, cotangents: Sequence[Value | None]
-) -> tuple[Value | None, None]:
-    (t,) = cotangents
-    if t is None:
-        return None, None
+@of_one_result
+def _max_pool_grad_vjp(b: Any, node: Node, t: Value) -> Cotangents:
     return b.op("max_pool2d_gather", t, node.operands[1], **_options(node)), None
 
 
-def _max_pool_gather_vjp(
-    b: Any, node: Node, cotangents: Sequence[Value | None]
-) -> tuple[Value | None, None]:
-    (t,) = cotangents
-    if t is None:
-        return None, None
+@of_one_result
+def _max_pool_gather_vjp(b: Any, node: Node, t: Value) -> Cotangents:
     x, position = node.operands
     return b.op("max_pool2d_grad", t, position, input_size=x.shape[2:], **_options(node)), None
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from graphc.dtypes import int64
 from graphc.errors import ShapeError
-from graphc.ir import Graph, Node, TensorType, Value
+from graphc.ir import Node, TensorType, Value
 from graphc.loops import (
     Buffer,
     Expr,
@@ -28,20 +28,29 @@ from graphc.loops import (
 )
 from graphc.ops import numerics
 from graphc.ops.build import Builder
-from graphc.ops.define import Infer, Lower, LoweringContext, NestContext, Op, Sample, define
+from graphc.ops.define import (
+    Attrs,
+    Cotangents,
+    Infer,
+    Lower,
+    LoweringContext,
+    NestContext,
+    Op,
+    Regions,
+    Sample,
+    Types,
+    define,
+)
 from graphc.ops.numerics import NumpyArray
 from graphc.ops.reductions import reduced_index, reduction_lanes, without
-from graphc.ops.rules import expect_axes, expect_count, expect_dtype
+from graphc.ops.rules import expect_axes, expect_count, expect_dtype, of_one_result
 from graphc.ops.samples import FLOATS, NUMBERS, distinct, edges, values, whole
-
-Types = Sequence[TensorType]
-Attrs = Mapping[str, Any]
 
 
 def position_rule(op: str) -> Infer:
     """Numbers reduced along `axis` to i64; the axis must hold an element to point at."""
 
-    def infer(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+    def infer(types: Types, attrs: Attrs, regions: Regions) -> Types:
         expect_count(op, types, 1)
         (x,), axis = types, attrs["axis"]
         expect_dtype(op, x.dtype, NUMBERS)
@@ -93,7 +102,7 @@ _position("argmax", np.argmax)
 _position("argmin", np.argmin)
 
 
-def cumsum_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def cumsum_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """Element i is the sum of elements 0 to i along `axis`; reverse: of i to the last."""
     expect_count("cumsum", types, 1)
     expect_dtype("cumsum", types[0].dtype, NUMBERS)
@@ -108,13 +117,9 @@ def cumsum_meaning(x: NumpyArray, axis: int, reverse: bool) -> NumpyArray:
     return np.cumsum(x, axis, dtype=x.dtype)
 
 
-def cumsum_vjp(
-    b: Builder, node: Node, cotangents: Sequence[Value | None]
-) -> Sequence[Value | None]:
+@of_one_result
+def cumsum_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     """The cumulative sum from the other end."""
-    (dy,) = cotangents
-    if dy is None:
-        return (None,)
     axis, reverse = node.attrs["axis"], not node.attrs["reverse"]
     return (b.op("cumsum", dy, axis=axis, reverse=reverse),)
 

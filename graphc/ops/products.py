@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import DTypeError, ShapeError
-from graphc.ir import Graph, Node, TensorType, Value
+from graphc.ir import Node, TensorType, Value
 from graphc.loops import Axis, Expr, call, index, reduce, variable
-from graphc.ops.define import LoweringContext, Sample, define
+from graphc.ops.define import Attrs, Cotangents, LoweringContext, Regions, Sample, Types, define
 from graphc.ops.numerics import widened
 from graphc.ops.reductions import reduction_lanes
+from graphc.ops.rules import of_one_result
 from graphc.ops.samples import real, whole
 
 
-def _infer_matmul(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_matmul(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """a[..., M, K] and b[..., K, N] give [..., M, N]; the leading dimensions broadcast."""
     a, b = types
     if a.dtype != b.dtype or a.dtype.kind == "bool":
@@ -44,16 +42,12 @@ def _broadcast_leading(a: TensorType, b: TensorType) -> tuple[int, ...]:
         ) from None
 
 
-def _matmul_vjp(
-    b: Any, node: Node, cotangents: Sequence[Value | None]
-) -> tuple[Value | None, Value | None]:
+@of_one_result
+def _matmul_vjp(b: Any, node: Node, dy: Value) -> Cotangents:
     """dA = dY Bᵀ and dB = Aᵀ dY, each summed over the leading dimensions that were broadcast.
 
     Where B is one matrix for all of A's, dB is a single product over all rows at once.
     """
-    (dy,) = cotangents
-    if dy is None:
-        return None, None
     left, right = node.operands
     d_left = _sum_to(b, b.matmul(dy, b.swap(right)), left.shape)
     if right.type.rank == 2:

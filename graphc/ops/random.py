@@ -12,16 +12,16 @@ Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror and Shaw, Parallel random num
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from graphc.dtypes import DType, float32, float64, int32, int64, uint32, uint64
 from graphc.errors import ArgumentError, DTypeError, ShapeError
-from graphc.ir import Graph, TensorType
+from graphc.ir import TensorType
 from graphc.loops import Expr, add, bitcast, call, cast, const, index, mul, select
-from graphc.ops.define import LoweringContext, Sample, define
+from graphc.ops.define import Attrs, LoweringContext, Regions, Sample, Types, define
 from graphc.ops.numerics import quiet
 from graphc.ops.rules import expect_count
 from graphc.ops.samples import NumpyArray
@@ -42,7 +42,7 @@ def _expect_key(op: str, key: TensorType) -> None:
         raise DTypeError(f"{op}: key is {key}, expected u32[2]")
 
 
-def _expect_draw(op: str, types: Sequence[TensorType], attrs: Mapping[str, Any]) -> TensorType:
+def _expect_draw(op: str, types: Types, attrs: Attrs) -> TensorType:
     """The type of a tensor of random numbers (u32 where there is no `dtype`)."""
     expect_count(op, types, 1)
     _expect_key(op, types[0])
@@ -54,36 +54,26 @@ def _expect_draw(op: str, types: Sequence[TensorType], attrs: Mapping[str, Any])
     return result
 
 
-def _infer_bits(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_bits(types: Types, attrs: Attrs, regions: Regions) -> Types:
     return (_expect_draw("random_bits", types, attrs),)
 
 
-def _infer_float(
-    op: str, types: Sequence[TensorType], attrs: Mapping[str, Any]
-) -> Sequence[TensorType]:
+def _infer_float(op: str, types: Types, attrs: Attrs) -> Types:
     result = _expect_draw(op, types, attrs)
     if result.dtype not in (float32, float64):
         raise DTypeError(f"{op}: dtype is {result.dtype}, expected float32 or float64")
     return (result,)
 
 
-def _infer_uniform(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_uniform(types: Types, attrs: Attrs, regions: Regions) -> Types:
     return _infer_float("random_uniform", types, attrs)
 
 
-def _infer_normal(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_normal(types: Types, attrs: Attrs, regions: Regions) -> Types:
     return _infer_float("random_normal", types, attrs)
 
 
-def _infer_fold_in(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_fold_in(types: Types, attrs: Attrs, regions: Regions) -> Types:
     expect_count("fold_in", types, 2)
     key, number = types
     _expect_key("fold_in", key)

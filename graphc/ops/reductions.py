@@ -9,13 +9,25 @@ from typing import Any
 import numpy as np
 
 from graphc.dtypes import DType, bool_, float64
-from graphc.ir import Attribute, Graph, Node, TensorType, Value
+from graphc.ir import Attribute, Node, TensorType, Value
 from graphc.loops import Axis, Expr, reduce, variable
 from graphc.ops import numerics
 from graphc.ops.build import Builder
-from graphc.ops.define import Infer, Lower, LoweringContext, Op, Sample, Vjp, define
+from graphc.ops.define import (
+    Attrs,
+    Cotangents,
+    Infer,
+    Lower,
+    LoweringContext,
+    Op,
+    Regions,
+    Sample,
+    Types,
+    Vjp,
+    define,
+)
 from graphc.ops.numerics import NumpyArray
-from graphc.ops.rules import expect_axes, expect_count, expect_dtype
+from graphc.ops.rules import expect_axes, expect_count, expect_dtype, of_one_result
 from graphc.ops.samples import NUMBERS, Samples, distinct, edges, real, truth, values
 
 Axes = tuple[int, ...]
@@ -56,9 +68,7 @@ def without(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:
 
 
 def reduction_rule(op: str, allowed: Sequence[DType]) -> Infer:
-    def infer(
-        types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-    ) -> Sequence[TensorType]:
+    def infer(types: Types, attrs: Attrs, regions: Regions) -> Types:
         expect_count(op, types, 1)
         (x,) = types
         expect_dtype(op, x.dtype, allowed)
@@ -129,19 +139,17 @@ def highest(dtype: np.dtype[Any]) -> Any:
 # Derivatives
 
 
-def sum_vjp(b: Builder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-    (dy,) = cotangents
+@of_one_result
+def sum_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     (x,) = node.operands
-    return (None if dy is None else b.expand(dy, node.attrs["axes"], x.shape),)
+    return (b.expand(dy, node.attrs["axes"], x.shape),)
 
 
-def extreme_vjp(
-    b: Builder, node: Node, cotangents: Sequence[Value | None]
-) -> Sequence[Value | None]:
+@of_one_result
+def extreme_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     """To the elements equal to the extreme one, in equal shares; NaN where the extreme is NaN."""
-    (dy,) = cotangents
     (x,) = node.operands
-    if dy is None or not x.dtype.is_float:
+    if not x.dtype.is_float:
         return (None,)
     axes = node.attrs["axes"]
     chosen = b.cast(b.compare("eq", x, b.expand(node.result, axes, x.shape)), x.dtype)
@@ -149,16 +157,16 @@ def extreme_vjp(
     return (b.mul(chosen, b.expand(share, axes, x.shape)),)
 
 
-def prod_vjp(b: Builder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+@of_one_result
+def prod_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     """The product of all other elements, right where some are 0 and in any order of derivative.
 
     Products of a balanced tree go up; what lies outside each subtree comes down, which is the
     parent's outside times the sibling: three products an element and no quotient.
     """
-    (dy,) = cotangents
     (x,) = node.operands
-    if dy is None or x.type.size == 0:
-        return (None if dy is None else b.zeros(x.type),)
+    if x.type.size == 0:
+        return (b.zeros(x.type),)
     axes = node.attrs["axes"]
     kept = [axis for axis in range(x.type.rank) if axis not in axes]
     order = (*kept, *axes)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from graphc.dtypes import DType, bool_
 from graphc.errors import ArgumentError, DTypeError, ShapeError
-from graphc.ir import Graph, Node, TensorType, Value
+from graphc.ir import Node, TensorType, Value
 from graphc.loops import Expr
 from graphc.ops.build import Builder
-from graphc.ops.define import Infer, Lower, LoweringContext, Vjp
+from graphc.ops.define import Attrs, Cotangents, Infer, Lower, LoweringContext, Regions, Types, Vjp
 
 
-def describe(types: Sequence[TensorType]) -> str:
+def describe(types: Types) -> str:
     """The operands' types, as an error names them: `f32[2,3] and f32[3]`."""
     words = [str(type) for type in types]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def expect_count(op: str, types: Sequence[TensorType], *counts: int) -> None:
+def expect_count(op: str, types: Types, *counts: int) -> None:
     """Raises ArgumentError unless there are as many operands as one of `counts`."""
     if len(types) not in counts:
         expected = " or ".join(map(str, counts))
@@ -33,7 +32,7 @@ def expect_dtype(op: str, dtype: DType, allowed: Sequence[DType]) -> None:
         raise DTypeError(f"{op}: operand is {dtype}, expected one of {names}")
 
 
-def expect_alike(op: str, types: Sequence[TensorType]) -> None:
+def expect_alike(op: str, types: Types) -> None:
     """Raises ShapeError or DTypeError unless all types are the same."""
     if any(type.shape != types[0].shape for type in types):
         raise ShapeError(f"{op}: operands are {describe(types)}; their shapes must be equal")
@@ -55,9 +54,7 @@ def elementwise_rule(
 ) -> Infer:
     """Operands of one shape and one allowed type; the result is of that type, or of `result`."""
 
-    def infer(
-        types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-    ) -> Sequence[TensorType]:
+    def infer(types: Types, attrs: Attrs, regions: Regions) -> Types:
         expect_count(op, types, arity)
         expect_alike(op, types)
         expect_dtype(op, types[0].dtype, allowed)
@@ -79,14 +76,20 @@ def pointwise(formula: Callable[..., Expr]) -> Lower:
     return lower
 
 
-def unary_vjp(rule: Callable[[Builder, Value, Value, Value], Value]) -> Vjp:
-    """From `rule(builder, x, y, dy)`, the cotangent of x, where y is the operator's result."""
+def of_one_result(rule: Callable[[Builder, Node, Value], Cotangents]) -> Vjp:
+    """From `rule(builder, node, dy)`, of an operator with a single result: there is always a dy."""
 
-    def vjp(b: Builder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+    def vjp(b: Builder, node: Node, cotangents: Cotangents) -> Cotangents:
         (dy,) = cotangents
-        return (None if dy is None else rule(b, node.operands[0], node.result, dy),)
+        assert dy is not None
+        return rule(b, node, dy)
 
     return vjp
+
+
+def unary_vjp(rule: Callable[[Builder, Value, Value, Value], Value]) -> Vjp:
+    """From `rule(builder, x, y, dy)`, the cotangent of x, where y is the operator's result."""
+    return of_one_result(lambda b, node, dy: (rule(b, node.operands[0], node.result, dy),))
 
 
 Pair = tuple[Value | None, Value | None]
@@ -95,9 +98,9 @@ Pair = tuple[Value | None, Value | None]
 def binary_vjp(rule: Callable[[Builder, Value, Value, Value, Value], Pair]) -> Vjp:
     """From `rule(builder, x, y, z, dz)`, the cotangents of x and y, where z is the result."""
 
-    def vjp(b: Builder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        (dz,) = cotangents
+    @of_one_result
+    def vjp(b: Builder, node: Node, dz: Value) -> Cotangents:
         x, y = node.operands
-        return (None, None) if dz is None else rule(b, x, y, node.result, dz)
+        return rule(b, x, y, node.result, dz)
 
     return vjp

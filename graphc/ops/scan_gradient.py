@@ -16,7 +16,7 @@ from typing import Any
 
 from graphc.ir import Graph, Node, Value
 from graphc.ops.build import Builder
-from graphc.ops.define import Differentiator, Linearised
+from graphc.ops.define import Attrs, Cotangents, Differentiator, Linearised
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Loop:
         return self.consts <= position < self.first_slice
 
 
-def loop_of(attrs: Mapping[str, Any]) -> Loop:
+def loop_of(attrs: Attrs) -> Loop:
     return Loop(
         attrs["length"],
         attrs["consts"],
@@ -56,7 +56,7 @@ def loop_of(attrs: Mapping[str, Any]) -> Loop:
     )
 
 
-def scan_vjp(b: Any, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+def scan_vjp(b: Any, node: Node, cotangents: Cotangents) -> Cotangents:
     """Cotangents of a scan's operands by one more scan."""
     loop, (body,) = loop_of(node.attrs), node.regions
     wanted = [
@@ -99,7 +99,7 @@ def _backward_operands(
     b: Any,
     node: Node,
     loop: Loop,
-    cotangents: Sequence[Value | None],
+    cotangents: Cotangents,
     wanted: Sequence[int],
     cut: Linearised,
 ) -> list[Value]:

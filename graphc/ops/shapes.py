@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from graphc.dtypes import float32, int32
 from graphc.errors import ArgumentError, ShapeError
-from graphc.ir import Attribute, Graph, Node, TensorType, Value
+from graphc.ir import Attribute, Node, TensorType, Value
 from graphc.loops import (
     Expr,
     alltrue,
@@ -24,20 +23,18 @@ from graphc.loops import (
     within,
 )
 from graphc.ops.build import Builder
-from graphc.ops.define import LoweringContext, Sample, define
+from graphc.ops.define import Attrs, Cotangents, LoweringContext, Regions, Sample, Types, define
 from graphc.ops.numerics import NumpyArray
-from graphc.ops.rules import describe, expect_axes, expect_count
+from graphc.ops.rules import describe, expect_axes, expect_count, of_one_result
 from graphc.ops.samples import shape_samples, truth, values, whole
 
-Types = Sequence[TensorType]
-Attrs = Mapping[str, Any]
 Index = tuple[Expr, ...]
 
 
 # pad
 
 
-def pad_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def pad_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """`low` and `high` elements around each dimension, `interior` between its elements."""
     expect_count("pad", types, 1)
     (x,) = types
@@ -65,12 +62,10 @@ def pad_meaning(
     return y
 
 
-def pad_vjp(b: Builder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+@of_one_result
+def pad_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     """The cotangent at the places of the operand's elements."""
-    (dy,) = cotangents
     (x,) = node.operands
-    if dy is None:
-        return (None,)
     if x.type.size == 0:
         return (b.zeros(x.type),)
     low = node.attrs["low"]
@@ -125,7 +120,7 @@ define(
 # concat
 
 
-def concat_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def concat_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """One after the other along `axis`; all other dimensions are equal."""
     axis = attrs["axis"]
     if not types:
@@ -141,13 +136,9 @@ def concat_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
     return (TensorType((*shape[:axis], total, *shape[axis + 1 :]), types[0].dtype),)
 
 
-def concat_vjp(
-    b: Builder, node: Node, cotangents: Sequence[Value | None]
-) -> Sequence[Value | None]:
+@of_one_result
+def concat_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     """Each operand's part of the cotangent."""
-    (dy,) = cotangents
-    if dy is None:
-        return (None,) * len(node.operands)
     axis, position = node.attrs["axis"], 0
     parts: list[Value | None] = []
     for x in node.operands:
@@ -214,15 +205,15 @@ define(
 # flip
 
 
-def flip_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def flip_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     expect_count("flip", types, 1)
     expect_axes("flip", types[0], attrs["axes"])
     return (types[0],)
 
 
-def flip_vjp(b: Builder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-    (dy,) = cotangents
-    return (None if dy is None else b.op("flip", dy, axes=node.attrs["axes"]),)
+@of_one_result
+def flip_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
+    return (b.op("flip", dy, axes=node.attrs["axes"]),)
 
 
 def lower_flip(ctx: LoweringContext, at: Index) -> Expr:

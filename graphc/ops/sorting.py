@@ -10,14 +10,13 @@ for the greatest elements and are never moved. Comparing (value, index) makes it
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from graphc.dtypes import float64, int32, int64
 from graphc.errors import DTypeError, ShapeError
-from graphc.ir import Graph, Node, TensorType, Value
+from graphc.ir import Node, TensorType
 from graphc.loops import (
     Call,
     Expr,
@@ -37,15 +36,13 @@ from graphc.loops import (
     variable,
 )
 from graphc.ops.build import Builder
-from graphc.ops.define import NestContext, Sample, define
+from graphc.ops.define import Attrs, Cotangents, NestContext, Regions, Sample, Types, define
 from graphc.ops.indexing import nested
 from graphc.ops.rules import expect_count
 from graphc.ops.samples import NumpyArray, distinct, real, whole
 
 
-def _infer_sort(
-    types: Sequence[TensorType], attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def _infer_sort(types: Types, attrs: Attrs, regions: Regions) -> Types:
     expect_count("sort", types, 1)
     (x,) = types
     if not 0 <= attrs["axis"] < x.rank:
@@ -65,7 +62,7 @@ def _meaning_sort(x: NumpyArray, axis: int, descending: bool) -> tuple[NumpyArra
     return np.take_along_axis(x, order, axis), order.astype(np.int64)
 
 
-def _sort_vjp(b: Builder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+def _sort_vjp(b: Builder, node: Node, cotangents: Cotangents) -> Cotangents:
     """Each element of dy goes back to the place that its value came from."""
     dy = cotangents[0]
     if dy is None:

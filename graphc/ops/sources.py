@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from graphc import dtypes, loops
 from graphc.dtypes import ALL, DType, float32, int64
 from graphc.errors import ShapeError
-from graphc.ir import Array, Attribute, Graph, TensorType
+from graphc.ir import Array, Attribute, TensorType
 from graphc.loops import Expr, const, less, select
-from graphc.ops.define import LoweringContext, Sample, define
+from graphc.ops.define import Attrs, LoweringContext, Regions, Sample, Types, define
 from graphc.ops.numerics import NumpyArray
 from graphc.ops.reindex import flatten
 from graphc.ops.rules import expect_count, expect_dtype
 from graphc.ops.samples import NUMBERS, edges, values
 
-Types = Sequence[TensorType]
 
-
-def constant_rule(
-    types: Types, attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def constant_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     expect_count("constant", types, 0)
     value = attrs["value"]
     return (TensorType(value.shape, value.dtype),)
@@ -68,9 +63,7 @@ define(
 )
 
 
-def iota_rule(
-    types: Types, attrs: Mapping[str, Any], regions: Sequence[Graph]
-) -> Sequence[TensorType]:
+def iota_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """Each element is its index along `axis`."""
     expect_count("iota", types, 0)
     shape, axis = attrs["shape"], attrs["axis"]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from graphc.errors import ShapeError
-from graphc.ir import Attribute, Graph, Node, TensorType, Value
+from graphc.ir import Attribute, Node, TensorType, Value
 from graphc.loops import (
     Expr,
     add,
@@ -17,21 +16,19 @@ from graphc.loops import (
     mul,
 )
 from graphc.ops.build import Builder
-from graphc.ops.define import LoweringContext, define
+from graphc.ops.define import Attrs, Cotangents, LoweringContext, Regions, Types, define
 from graphc.ops.numerics import NumpyArray
 from graphc.ops.reindex import reshaped_index
-from graphc.ops.rules import expect_count, unary_vjp
+from graphc.ops.rules import expect_count, of_one_result, unary_vjp
 from graphc.ops.samples import shape_samples
 
-Types = Sequence[TensorType]
-Attrs = Mapping[str, Any]
 Index = tuple[Expr, ...]
 
 
 # broadcast
 
 
-def broadcast_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def broadcast_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """As NumPy: aligned at the right; dimensions that are new or of size 1 repeat."""
     expect_count("broadcast", types, 1)
     old, new = types[0].shape, attrs["shape"]
@@ -84,7 +81,7 @@ define(
 # reshape
 
 
-def reshape_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def reshape_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """The same elements in row-major order."""
     expect_count("reshape", types, 1)
     new = attrs["shape"]
@@ -129,7 +126,7 @@ define(
 # transpose
 
 
-def transpose_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def transpose_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """Result dimension i is operand dimension axes[i]."""
     expect_count("transpose", types, 1)
     axes = attrs["axes"]
@@ -147,11 +144,9 @@ def inverse(axes: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted(range(len(axes)), key=lambda i: axes[i]))
 
 
-def transpose_vjp(
-    b: Builder, node: Node, cotangents: Sequence[Value | None]
-) -> Sequence[Value | None]:
-    (dy,) = cotangents
-    return (None if dy is None else b.transpose(dy, inverse(node.attrs["axes"])),)
+@of_one_result
+def transpose_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
+    return (b.transpose(dy, inverse(node.attrs["axes"])),)
 
 
 def lower_transpose(ctx: LoweringContext, at: Index) -> Expr:
@@ -181,7 +176,7 @@ define(
 # slice
 
 
-def slice_rule(types: Types, attrs: Attrs, regions: Sequence[Graph]) -> Types:
+def slice_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
     """Elements start, start + step, ... below stop, along each dimension."""
     expect_count("slice", types, 1)
     (x,) = types
@@ -205,12 +200,10 @@ def slice_meaning(
     return np.array(x[tuple(map(slice, start, stop, step))])
 
 
-def slice_vjp(b: Builder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+@of_one_result
+def slice_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     """The cotangent, its elements set apart by zeros, padded to the operand's shape."""
-    (dy,) = cotangents
     (x,) = node.operands
-    if dy is None:
-        return (None,)
     if dy.type.size == 0:
         return (b.zeros(x.type),)
     start, step = node.attrs["start"], node.attrs["step"]

@@ -8,13 +8,13 @@ meanings. A condition that holds for every index is None, so unpadded windows ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from graphc.dtypes import bool_
 from graphc.errors import ArgumentError, ShapeError
 from graphc.loops import Call, Expr, add, alltrue, floordiv, index, mod, mul, sub, within
+from graphc.ops.define import Attrs
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def output_extent(
 
 
 def make_windows(
-    op: str, sizes: Sequence[int], kernel: Sequence[int], attrs: Mapping[str, Any]
+    op: str, sizes: Sequence[int], kernel: Sequence[int], attrs: Attrs
 ) -> tuple[Window, Window]:
     """The windows of the two spatial dimensions, from `stride`, `padding`, `dilation`, `ceil_mode`.
 
@@ -152,7 +152,7 @@ def make_windows(
     return high, wide
 
 
-def make_window(op: str, side: int, size: int, kernel: int, attrs: Mapping[str, Any]) -> Window:
+def make_window(op: str, side: int, size: int, kernel: int, attrs: Attrs) -> Window:
     stride, padding = attrs["stride"][side], attrs["padding"][side]
     dilation = attrs["dilation"][side] if "dilation" in attrs else 1
     _check_options(op, kernel=kernel, stride=stride, dilation=dilation)
