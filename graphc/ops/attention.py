@@ -125,9 +125,7 @@ def vjp(b: Any, node: Node, cotangents: Cotangents) -> Cotangents:
     dq, dk, dv = b.emit("attention_grad", (*node.operands, lse, delta, dy), attrs)
     rest: list[Value | None] = [None] * (attention.operands - 3)
     if attention.mask and b.wants(node.operands[3]):
-        from graphc.ops.attention_grad import mask_gradient
-
-        rest[0] = mask_gradient(b, (*node.operands, lse, delta, dy), attention)
+        rest[0] = parts.mask_gradient(b, (*node.operands, lse, delta, dy), attention)
     return dq, dk, dv, *rest
 
 

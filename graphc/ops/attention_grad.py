@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,7 +71,7 @@ def _gathered(x: NumpyArray, attention: Attention) -> NumpyArray:
 def decompose(b: Builder, node: Node) -> Sequence[Value]:
     attention = parts.of(node)
     q, k, _ = node.operands[:3]
-    p, ds = _score_gradient(b, node.operands, attention)
+    p, ds = parts.score_gradient(b, node.operands, attention)
     keys = parts.spread_heads(b, k, attention)
     dq = b.scale(b.matmul(ds, keys), attention.scale)
     dk = b.scale(b.matmul(b.swap(ds), q), attention.scale)
@@ -80,32 +79,6 @@ def decompose(b: Builder, node: Node) -> Sequence[Value]:
     used = parts.dropped(b, p, random_key, attention)
     dv = b.matmul(b.swap(used), node.operands[-1])
     return dq, parts.gather_heads(b, dk, attention), parts.gather_heads(b, dv, attention)
-
-
-def mask_gradient(b: Builder, operands: Sequence[Value], attention: Attention) -> Value:
-    """dS, summed to the shape of an additive mask."""
-    mask = operands[3]
-    _, ds = _score_gradient(b, operands, attention)
-    axes = tuple(d for d in range(4) if mask.shape[d] == 1 and ds.shape[d] != 1)
-    return b.reshape(b.sum(ds, axes), mask.shape)
-
-
-def _score_gradient(
-    b: Builder, operands: Sequence[Value], attention: Attention
-) -> tuple[Value, Value]:
-    """(P, dS), both [B, H, L, S]."""
-    q, k, v = operands[:3]
-    lse, delta, dy = operands[-3:]
-    mask = operands[3] if attention.mask else None
-    random_key = operands[attention.key_position] if attention.dropout else None
-    found = parts.scores(b, q, parts.spread_heads(b, k, attention), mask, attention)
-    # Where nothing is looked at, every score less +inf has the exponential 0.
-    nothing = b.compare("eq", lse, b.like(-math.inf, lse))
-    base = b.where(nothing, b.like(math.inf, lse), lse)
-    p = b.exp(b.sub(found, b.expand(base, (3,), found.shape)))
-    dp = b.matmul(dy, b.swap(parts.spread_heads(b, v, attention)))
-    dp = parts.dropped(b, dp, random_key, attention)
-    return p, b.mul(p, b.sub(dp, b.expand(delta, (3,), dp.shape)))
 
 
 define(

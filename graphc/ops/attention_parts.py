@@ -10,6 +10,7 @@ H query heads share Hk key heads: query head h reads key head h // (H / Hk).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphc.dtypes import bool_, float32, int64, uint32
@@ -196,3 +197,29 @@ def optional(node: Node, attention: Attention) -> tuple[Value | None, Value | No
     mask = node.operands[3] if attention.mask else None
     key = node.operands[attention.key_position] if attention.dropout else None
     return mask, key
+
+
+def score_gradient(
+    b: Builder, operands: Sequence[Value], attention: Attention
+) -> tuple[Value, Value]:
+    """(P, dS), both [B, H, L, S]."""
+    q, k, v = operands[:3]
+    lse, delta, dy = operands[-3:]
+    mask = operands[3] if attention.mask else None
+    random_key = operands[attention.key_position] if attention.dropout else None
+    found = scores(b, q, spread_heads(b, k, attention), mask, attention)
+    # Where nothing is looked at, every score less +inf has the exponential 0.
+    nothing = b.compare("eq", lse, b.like(-math.inf, lse))
+    base = b.where(nothing, b.like(math.inf, lse), lse)
+    p = b.exp(b.sub(found, b.expand(base, (3,), found.shape)))
+    dp = b.matmul(dy, b.swap(spread_heads(b, v, attention)))
+    dp = dropped(b, dp, random_key, attention)
+    return p, b.mul(p, b.sub(dp, b.expand(delta, (3,), dp.shape)))
+
+
+def mask_gradient(b: Builder, operands: Sequence[Value], attention: Attention) -> Value:
+    """dS, summed to the shape of an additive mask."""
+    mask = operands[3]
+    _, ds = score_gradient(b, operands, attention)
+    axes = tuple(d for d in range(4) if mask.shape[d] == 1 and ds.shape[d] != 1)
+    return b.reshape(b.sum(ds, axes), mask.shape)
