@@ -83,51 +83,55 @@ def _tile_contraction(kernel: Kernel, target: Target, whole: bool) -> Kernel | N
     if not nest.rows():
         return None
     shape = Shape(nest, target)
-    pieces_of_sizes = [
-        _Piece(kernel, shape, target, tile, (row_tiles, column_tiles)).loops()
-        for tile, row_tiles, column_tiles in shape.tiles()
-    ]
-    return replace(kernel, body=tuple(pieces_of_sizes))
+    body: list[Statement] = []
+    for column_tiles, heights in shape.tiles():
+        sizes = [_Size(kernel, shape, tile, (count, column_tiles)) for tile, count in heights]
+        body += _in_blocks_of_k(sizes)
+    return replace(kernel, body=tuple(body))
 
 
-class _Piece:
-    """All tiles of one size: the loops over them and the statements inside."""
+def _in_blocks_of_k(sizes: Sequence[_Size]) -> Sequence[Statement]:
+    """All tiles of one width; blocks of k around them where there are several."""
+    loops, blocks = _over_tiles(sizes), sizes[0].blocks
+    if blocks.chunk is None:
+        return loops
+    return (Loop("serial", CHUNK, index(0), index(blocks.chunks), tuple(loops)),)
 
-    def __init__(
-        self, kernel: Kernel, shape: Shape, target: Target, tile: Tile, counts: tuple[int, int]
-    ) -> None:
+
+def _over_tiles(sizes: Sequence[_Size]) -> Sequence[Statement]:
+    """The tiles, shared out among threads.
+
+    Where b outgrows half of the second cache or is copied, all rows of a group pass before the
+    next columns, tiles of all heights among them: otherwise the few of the other height would
+    fetch all of b once more.
+    """
+    blocks = sizes[0].blocks
+    if not blocks.in_groups:
+        return [size.rows_outermost() for size in sizes]
+    work = [*blocks.outer, ("group", blocks.groups), ("column.block", blocks.column_tiles)]
+    rows = [size.rows_of_a_group() for size in sizes]
+    return [_shared_out(work, (*blocks.pack_panel(), *rows))]
+
+
+class _Size:
+    """The tiles of one size: the loops over them and the statements inside."""
+
+    def __init__(self, kernel: Kernel, shape: Shape, tile: Tile, counts: tuple[int, int]) -> None:
         self.nest = shape.nest
         self.shape = shape
         self.rows = shape.rows
         self.tile = tile
-        self.target = target
-        self.blocks = Blocks(kernel, shape.nest, shape.rows, target, tile, counts)
+        self.blocks = Blocks(kernel, shape, tile, counts)
 
-    def loops(self) -> Statement:
-        """The tiles, shared out among threads; blocks of k around them where there are several.
-
-        Where b is copied, that is done for a group of rows.
-        """
+    def rows_outermost(self) -> Statement:
         blocks = self.blocks
-        if blocks.panel is not None:
-            loop = self._in_groups()
-        elif blocks.panel_bytes * blocks.column_tiles > self.target.l2_bytes // 2:
-            # b outgrows half of the second cache: all rows pass before the next columns.
-            work = [*blocks.outer, ("column.block", blocks.column_tiles), *blocks.rowwise]
-            loop = _shared_out(work, tuple(self._body()))
-        else:
-            work = [*blocks.outer, *blocks.rowwise, ("column.block", blocks.column_tiles)]
-            loop = _shared_out(work, tuple(self._body()))
-        if blocks.chunk is None:
-            return loop
-        return Loop("serial", CHUNK, index(0), index(blocks.chunks), (loop,))
+        work = [*blocks.outer, *blocks.rowwise, ("column.block", blocks.column_tiles)]
+        return _shared_out(work, tuple(self._body()))
 
-    def _in_groups(self) -> Statement:
+    def rows_of_a_group(self) -> Statement:
         blocks = self.blocks
         body = (*_split(ROW_WORK, blocks.rowwise), *self._body())
-        rows = Loop("serial", ROW_WORK, blocks.group_start, blocks.group_stop, body)
-        work = [*blocks.outer, ("group", blocks.groups), ("column.block", blocks.column_tiles)]
-        return _shared_out(work, (*blocks.pack_panel(), rows))
+        return Loop("serial", ROW_WORK, blocks.group_start, blocks.group_stop, body)
 
     # One tile
 

@@ -91,7 +91,7 @@ def next_of_a(blocks: Blocks, place: Mapping[str, Expr]) -> Prefetch | None:
 def next_of_b(blocks: Blocks) -> Prefetch | None:
     """A line of the next column block's panel, with each product: the tiles of a group fetch all
     of it among them. Fetched at once, the lines would keep the products' own waiting."""
-    rows = blocks.row_count * blocks.tile.high * blocks.rows.step // blocks.groups
+    rows = blocks.all_rows // blocks.groups
     dot, tile = blocks.nest.dot, blocks.tile
     if blocks.panel is None or rows > _FEW_ROWS or len(dot.axes) != 1 or dot.where is not None:
         return None

@@ -32,10 +32,9 @@ from graphc.loops import (
 from graphc.loops.affine import free_variables
 from graphc.loops.build import call
 from graphc.loops.substitute import substitute
-from graphc.target import Target
 
-from .contraction_nest import Nest, extent_of
-from .contraction_tiles import Rows, Tile
+from .contraction_nest import extent_of
+from .contraction_tiles import Shape, Tile
 from .elementwise import loads, stride, values
 
 CHUNK, ROW_WORK = "k.block", "row.work"
@@ -46,6 +45,7 @@ _ROWS_FOR_PANEL = 64
 _SEVERAL_LINES, _ROWS_FOR_WIDE_PANEL, _ROWS_FOR_SHORT_PANEL = 4, 256, 1024
 # Rows of a group where there are enough items without: the copy then hardly counts.
 _ROWS_IN_GROUP, _FEW_ITEMS = 256, 4
+_ROWS_WITHOUT_PANEL = 16
 _LINE_BYTES = 64
 # Work items to share out among threads, where there are rows enough.
 _ITEMS = 16
@@ -54,19 +54,11 @@ _ITEMS = 16
 class Blocks:
     """The loops over the tiles of one size, and what is copied for them."""
 
-    def __init__(
-        self,
-        kernel: Kernel,
-        nest: Nest,
-        rows: Rows,
-        target: Target,
-        tile: Tile,
-        counts: tuple[int, int],
-    ) -> None:
+    def __init__(self, kernel: Kernel, shape: Shape, tile: Tile, counts: tuple[int, int]) -> None:
         self.kernel = kernel
-        self.nest = nest
-        self.rows = rows
-        self.target = target
+        self.nest = shape.nest
+        self.rows = shape.rows
+        self.target = shape.target
         self.tile = tile
         self.row_tiles, self.column_tiles = counts
 
@@ -91,9 +83,21 @@ class Blocks:
     def row_count(self) -> int:
         return math.prod(n for _, n in self.rowwise)
 
+    @cached_property
+    def all_rows(self) -> int:
+        """Rows that read the same b, of tiles of every height."""
+        others = self.row_count // self.row_tiles
+        return others * self.nest.extent(self.rows.names[0]) * self.rows.step
+
     @property
     def panel_bytes(self) -> int:
         return self.nest.depth * self.tile.wide * self.nest.dot.dtype.itemsize
+
+    @property
+    def in_groups(self) -> bool:
+        """Whether all rows of a group pass before the next columns."""
+        large = self.panel_bytes * self.column_tiles > self.target.l2_bytes // 2
+        return large or self.panel is not None
 
     @cached_property
     def groups(self) -> int:
@@ -102,11 +106,13 @@ class Blocks:
 
         a streams at a tenth of the rate of b, so that its part may outgrow the second cache.
         """
-        rows = self.row_count * self.tile.high * self.rows.step
+        rows = self.all_rows
         read = rows * self.chunk_depth * self.nest.dot.dtype.itemsize
         others = self.column_tiles * math.prod(n for _, n in self.outer)
         wanted = max(-(-read // (2 * self.target.l2_bytes)), -(-_ITEMS // others))
         least = _ROWS_IN_GROUP if others >= _FEW_ITEMS else _ROWS_FOR_PANEL
+        if self.panel is None:
+            least = _ROWS_WITHOUT_PANEL
         return min(wanted, max(1, rows // least))
 
     @property
@@ -210,7 +216,7 @@ class Blocks:
         assert isinstance(b, Load)
         if not axes:  # a product with one k has no panel
             return None
-        rows = self.row_count * self.tile.high * self.rows.step
+        rows = self.all_rows
         step = stride(b, axes[-1].name, self.kernel)
         if rows < self._rows_for_panel or step is None or step <= self.tile.wide:
             return None

@@ -131,13 +131,18 @@ class Shape:
         others = tuple(nest.extent(name) for name in chosen[1:])
         return Rows(tuple(chosen), others, window)
 
-    def tiles(self) -> Iterator[tuple[Tile, int, int]]:
-        """(tile, row blocks, column blocks) for each size of tile."""
+    def tiles(self) -> Iterator[tuple[int, list[tuple[Tile, int]]]]:
+        """(column blocks, [(tile, row blocks) for each height]) for each width of tiles."""
+        extent = self.nest.extent(self.rows.names[0])
         for first_column, column_tiles, wide in self._cut_columns():
             most = max(1, self._most_rows(-(-wide // self.width)) // self.rows.step)
-            extent = self.nest.extent(self.rows.names[0])
-            for first_row, row_tiles, high in _balanced(extent, most):
-                yield Tile(high, wide, first_row, first_column), row_tiles, column_tiles
+            yield (
+                column_tiles,
+                [
+                    (Tile(high, wide, first_row, first_column), row_tiles)
+                    for first_row, row_tiles, high in _balanced(extent, most)
+                ],
+            )
 
     def _cut_columns(self) -> Iterator[tuple[int, int, int]]:
         """(first, number of tiles, columns of each), nearly equal in vectors."""

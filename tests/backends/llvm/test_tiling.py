@@ -89,6 +89,13 @@ def test_rows_of_several_lines_are_copied_for_many_rows_alone():
     assert "local panel" in str(tile(parse_kernel(few), narrow))
 
 
+def test_tiles_of_all_heights_share_a_panel():
+    small = replace(target.X86_64_V4, l1_bytes=2048, l2_bytes=8192)
+    tiled = str(tile(parse_kernel(PRODUCT.format(m=301, n=256, k=83)), small))  # 6 or 5 rows
+    assert "tile: register f32[6,64]" in tiled and "tile: register f32[5,64]" in tiled
+    assert tiled.count("local panel") == tiled.count("parallel work") == 1
+
+
 def test_what_is_read_beside_long_sums_is_fetched_before_them():
     small = replace(target.X86_64_V4, l2_bytes=24000)
     text = BESIDE.format(m=400, n=16, k=90)
