@@ -28,17 +28,7 @@ from graphc.loops.expressions import (
     with_children,
 )
 from graphc.loops.intervals import Interval
-from graphc.loops.kernel import (
-    Contract,
-    Kernel,
-    Let,
-    Local,
-    Loop,
-    Prefetch,
-    Statement,
-    Store,
-    When,
-)
+from graphc.loops.kernel import Contract, Kernel, Let, Local, Loop, Prefetch, Statement, Store, When
 
 Ranges = Mapping[str, Interval]
 

@@ -20,16 +20,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from graphc.loops import Buffer, Expr, Local, Statement, add, call, mul, select
-from graphc.ops.attention_blocks import (
-    Block,
-    Nest,
-    dot,
-    parallel,
-    query_block,
-    read,
-    serial,
-    write,
-)
+from graphc.ops.attention_blocks import Block, Nest, dot, parallel, query_block, read, serial, write
 from graphc.ops.define import NestContext
 
 Other: TypeAlias = Callable[[Expr, Expr], Expr]

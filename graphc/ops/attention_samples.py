@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from graphc.ops.define import Sample
-from graphc.ops.samples import NumpyArray, real, truth
+from graphc.ops.numerics import NumpyArray
+from graphc.ops.samples import real, truth
 
 _KEY = np.array([0x243F6A88, 0x85A308D3], np.uint32)
 

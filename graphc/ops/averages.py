@@ -29,10 +29,10 @@ from graphc.loops import (
     variable,
 )
 from graphc.ops.define import Attrs, Cotangents, LoweringContext, Regions, Sample, Types, define
-from graphc.ops.numerics import widened
+from graphc.ops.numerics import NumpyArray, widened
 from graphc.ops.rules import of_one_result
 from graphc.ops.runs import Adaptive, Runs, Strided
-from graphc.ops.samples import NumpyArray, real
+from graphc.ops.samples import real
 from graphc.ops.windows import make_windows
 
 Sides = tuple[Runs, Runs]

@@ -21,7 +21,8 @@ from graphc.ir import Graph, Node, TensorType, Value
 from graphc.ops.build import Builder
 from graphc.ops.define import Attrs, Cotangents, Regions, Sample, Types, define
 from graphc.ops.evaluate import evaluate_region
-from graphc.ops.samples import NumpyArray, real, whole
+from graphc.ops.numerics import NumpyArray
+from graphc.ops.samples import real, whole
 from graphc.ops.scan_gradient import Loop, loop_of, scan_vjp
 
 # Scan

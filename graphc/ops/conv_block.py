@@ -33,17 +33,7 @@ import numpy as np
 from graphc.dtypes import DType, int32, uint8
 from graphc.errors import ArgumentError, ShapeError
 from graphc.ir import Node, TensorType, Value
-from graphc.loops import (
-    Axis,
-    Expr,
-    Item,
-    call,
-    cast,
-    const,
-    reduce,
-    select,
-    variable,
-)
+from graphc.loops import Axis, Expr, Item, call, cast, const, reduce, select, variable
 from graphc.ops.averages import meaning_avg_pool
 from graphc.ops.build import Builder
 from graphc.ops.conv_block_samples import block_samples
@@ -57,9 +47,8 @@ from graphc.ops.convolution import (
 )
 from graphc.ops.define import Attrs, Cotangents, LoweringContext, Regions, Types, define
 from graphc.ops.masked_pooling import MOST_BITS, bit_of, bits_type, held_type, meaning_bits
-from graphc.ops.numerics import widened
+from graphc.ops.numerics import NumpyArray, widened
 from graphc.ops.pooling import Pool, meaning_max_pool
-from graphc.ops.samples import NumpyArray
 from graphc.ops.windows import make_windows
 
 OFF = 255  # the code of a window through which relu passes no gradient

@@ -14,6 +14,7 @@ from graphc.loops import Expr, call, const
 from graphc.ops import numerics
 from graphc.ops.build import Builder
 from graphc.ops.define import Attrs, Cotangents, LoweringContext, Regions, Sample, Types, define
+from graphc.ops.numerics import NumpyArray
 from graphc.ops.rules import elementwise_rule, expect_count, expect_dtype, of_one_result, pointwise
 from graphc.ops.samples import NUMBERS, SHAPES, edges, unary, values, whole
 
@@ -75,7 +76,7 @@ def bitcast_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
 
 
 @numerics.quiet
-def bitcast_meaning(x: numerics.NumpyArray, dtype: DType) -> numerics.NumpyArray:
+def bitcast_meaning(x: NumpyArray, dtype: DType) -> NumpyArray:
     return np.asarray(x).view(dtype.numpy)
 
 
@@ -115,9 +116,7 @@ def _expect_bound(name: str, bound: float | None, dtype: DType) -> None:
 
 
 @numerics.quiet
-def clamp_meaning(
-    x: numerics.NumpyArray, min: float | None, max: float | None
-) -> numerics.NumpyArray:
+def clamp_meaning(x: NumpyArray, min: float | None, max: float | None) -> NumpyArray:
     """NaN stays NaN; where min > max, max wins."""
     if min is not None:
         x = np.maximum(x, x.dtype.type(min))

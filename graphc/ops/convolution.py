@@ -22,9 +22,9 @@ from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.ir import Node, TensorType, Value
 from graphc.loops import Axis, Expr, Variable, add, alltrue, floordiv, mod, mul, reduce, variable
 from graphc.ops.define import Attrs, Cotangents, LoweringContext, Regions, Sample, Types, define
-from graphc.ops.numerics import widened
+from graphc.ops.numerics import NumpyArray, widened
 from graphc.ops.rules import of_one_result
-from graphc.ops.samples import NumpyArray, real
+from graphc.ops.samples import real
 from graphc.ops.windows import Window, make_windows
 
 

@@ -39,8 +39,9 @@ from graphc.ops.define import (
     define,
 )
 from graphc.ops.indexing import nested
+from graphc.ops.numerics import NumpyArray
 from graphc.ops.rules import expect_count, of_one_result
-from graphc.ops.samples import NumpyArray, real, truth, whole
+from graphc.ops.samples import real, truth, whole
 
 # Typing rules
 

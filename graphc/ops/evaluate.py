@@ -14,7 +14,7 @@ from graphc.dtypes import get as get_dtype
 from graphc.errors import ArgumentError, DTypeError, ShapeError, VerifyError
 from graphc.ir import Graph, Node, Value
 from graphc.ops.define import get
-from graphc.ops.samples import NumpyArray
+from graphc.ops.numerics import NumpyArray
 
 Environment = dict[Value, NumpyArray]
 

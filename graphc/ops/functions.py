@@ -16,6 +16,7 @@ from graphc.loops import Expr, call, const
 from graphc.ops import numerics
 from graphc.ops.build import Builder
 from graphc.ops.define import Op, Sample, define
+from graphc.ops.numerics import NumpyArray
 from graphc.ops.rules import Pair, binary_vjp, elementwise_rule, pointwise, unary_vjp
 from graphc.ops.samples import FLOATS, SHAPES, Samples, edge_pairs, real, unary
 
@@ -88,7 +89,7 @@ def pow_vjp(b: Builder, x: Value, y: Value, z: Value, dz: Value) -> Pair:
     return b.mul(dz, slope), b.mul(dz, growth)
 
 
-def rsqrt_meaning(x: numerics.NumpyArray) -> numerics.NumpyArray:
+def rsqrt_meaning(x: NumpyArray) -> NumpyArray:
     return np.asarray(1 / np.sqrt(x))
 
 

@@ -45,8 +45,9 @@ from graphc.ops.define import (
     Types,
     define,
 )
+from graphc.ops.numerics import NumpyArray
 from graphc.ops.rules import expect_count, of_one_result
-from graphc.ops.samples import NumpyArray, real, whole
+from graphc.ops.samples import real, whole
 
 # Typing rules
 

@@ -27,8 +27,9 @@ from graphc.ops.indexing import (
     vjp_of_addition,
     vjp_of_read,
 )
+from graphc.ops.numerics import NumpyArray
 from graphc.ops.rules import expect_count
-from graphc.ops.samples import NumpyArray, real, whole
+from graphc.ops.samples import real, whole
 
 # Typing rules
 

@@ -32,10 +32,10 @@ from graphc.loops import (
     variable,
 )
 from graphc.ops.define import Attrs, Cotangents, LoweringContext, Regions, Sample, Types, define
-from graphc.ops.numerics import widened
+from graphc.ops.numerics import NumpyArray, widened
 from graphc.ops.pooling import Pool
 from graphc.ops.rules import of_one_result
-from graphc.ops.samples import NumpyArray, real, truth
+from graphc.ops.samples import real, truth
 from graphc.ops.windows import make_windows
 
 MOST_BITS = 64

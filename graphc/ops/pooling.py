@@ -36,9 +36,9 @@ from graphc.loops import (
     within,
 )
 from graphc.ops.define import Attrs, Cotangents, LoweringContext, Regions, Sample, Types, define
-from graphc.ops.numerics import widened
+from graphc.ops.numerics import NumpyArray, widened
 from graphc.ops.rules import of_one_result
-from graphc.ops.samples import NumpyArray, distinct, real
+from graphc.ops.samples import distinct, real
 from graphc.ops.windows import Window, make_windows
 
 

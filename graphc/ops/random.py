@@ -22,9 +22,8 @@ from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.ir import TensorType
 from graphc.loops import Expr, add, bitcast, call, cast, const, index, mul, select
 from graphc.ops.define import Attrs, LoweringContext, Regions, Sample, Types, define
-from graphc.ops.numerics import quiet
+from graphc.ops.numerics import NumpyArray, quiet
 from graphc.ops.rules import expect_count
-from graphc.ops.samples import NumpyArray
 
 # Streams are numbers below the first use.
 FIRST_BLOCK = 0

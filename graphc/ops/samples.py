@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
 
 import numpy as np
 
 from graphc.dtypes import ALL, DType, bool_, float32, float64, int64
 from graphc.ir import Attribute
 from graphc.ops.define import Sample
+from graphc.ops.numerics import NumpyArray
 
-NumpyArray: TypeAlias = "np.ndarray[Any, Any]"
 Shape = tuple[int, ...]
 Samples = Callable[[], Sequence[Sample]]
 

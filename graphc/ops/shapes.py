@@ -9,19 +9,7 @@ import numpy as np
 from graphc.dtypes import float32, int32
 from graphc.errors import ArgumentError, ShapeError
 from graphc.ir import Attribute, Node, TensorType, Value
-from graphc.loops import (
-    Expr,
-    alltrue,
-    call,
-    const,
-    floordiv,
-    index,
-    less,
-    mod,
-    select,
-    sub,
-    within,
-)
+from graphc.loops import Expr, alltrue, call, const, floordiv, index, less, mod, select, sub, within
 from graphc.ops.build import Builder
 from graphc.ops.define import Attrs, Cotangents, LoweringContext, Regions, Sample, Types, define
 from graphc.ops.numerics import NumpyArray

@@ -38,8 +38,9 @@ from graphc.loops import (
 from graphc.ops.build import Builder
 from graphc.ops.define import Attrs, Cotangents, NestContext, Regions, Sample, Types, define
 from graphc.ops.indexing import nested
+from graphc.ops.numerics import NumpyArray
 from graphc.ops.rules import expect_count
-from graphc.ops.samples import NumpyArray, distinct, real, whole
+from graphc.ops.samples import distinct, real, whole
 
 
 def _infer_sort(types: Types, attrs: Attrs, regions: Regions) -> Types:

@@ -9,12 +9,7 @@ import numpy as np
 
 from graphc.errors import ShapeError
 from graphc.ir import Attribute, Node, TensorType, Value
-from graphc.loops import (
-    Expr,
-    add,
-    index,
-    mul,
-)
+from graphc.loops import Expr, add, index, mul
 from graphc.ops.build import Builder
 from graphc.ops.define import Attrs, Cotangents, LoweringContext, Regions, Types, define
 from graphc.ops.numerics import NumpyArray

@@ -19,15 +19,7 @@ from __future__ import annotations
 from graphc.loops.affine import free_variables
 from graphc.loops.expressions import Expr
 from graphc.loops.kernel import Buffer, Contract, Kernel, Let, Local, Loop, Store
-from graphc.planning.bodies import (
-    Placed,
-    covers_all,
-    expressions,
-    extent_of,
-    flatten,
-    folds,
-    loads,
-)
+from graphc.planning.bodies import Placed, covers_all, expressions, extent_of, flatten, folds, loads
 
 
 def in_place_pairs(kernel: Kernel) -> list[tuple[str, str]]:

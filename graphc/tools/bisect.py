@@ -26,7 +26,7 @@ from graphc.ir import Graph, Node, Value
 from graphc.loops import Schedule
 from graphc.lowering.lower import lower
 from graphc.ops.evaluate import apply, evaluate
-from graphc.ops.samples import NumpyArray
+from graphc.ops.numerics import NumpyArray
 from graphc.passes.autodiff import expand
 from graphc.passes.base import Pipeline
 from graphc.passes.decompose import Decompose

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphc.ops.samples import NumpyArray
+from graphc.ops.numerics import NumpyArray
 
 # Relative to the largest element; where sums do not cancel, thousands of terms round less far.
 _TOLERANCES = {"float64": 1e-11, "float32": 1e-4}

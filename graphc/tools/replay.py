@@ -22,7 +22,7 @@ from graphc.loops.evaluate import evaluate_expr, logical_view, run_schedule
 from graphc.loops.evaluate.kernels import undefined
 from graphc.loops.kernel import Buffer
 from graphc.loops.schedule import Argument, Branch, Repeat, Step, Storage
-from graphc.ops.samples import NumpyArray
+from graphc.ops.numerics import NumpyArray
 
 Memory = dict[str, NumpyArray]
 

@@ -23,17 +23,7 @@ from graphc.loops.arithmetic import Array
 from graphc.loops.evaluate.folds import Fold
 from graphc.loops.evaluate.scalars import call, literal
 from graphc.loops.expressions import Call, Expr, Item, Literal, Load, Reduce, Variable
-from graphc.loops.kernel import (
-    Buffer,
-    Contract,
-    Kernel,
-    Let,
-    Local,
-    Loop,
-    Statement,
-    Store,
-    When,
-)
+from graphc.loops.kernel import Buffer, Contract, Kernel, Let, Local, Loop, Statement, Store, When
 
 # Elements of one array that evaluation aims at: outer loops and reductions are cut to it.
 TARGET_ELEMENTS = 1 << 18
