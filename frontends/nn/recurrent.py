@@ -4,8 +4,8 @@ The products of all T inputs with W_ih are one product before the loop; the loop
 holds the product with W_hh and the gates, and stays a loop: its compile time does not depend on T.
 
 Torch gives sequences of several lengths as a PackedSequence. Here they are padded to one length
-and `lengths` [N] says how many steps of each count: after its end a sequence keeps its state, and
-its outputs are zero. The outputs and final states are those of torch's packed sequences.
+and `lengths` [N] says how many steps of each count, 0 to T: after its end a sequence keeps its
+state, and its outputs are zero. The outputs and final states are those of torch's packed sequences.
 
 `checkpoint` is a number of steps: training keeps the states after so many of them alone, and runs
 each such segment again for its gradients. It takes less memory and one forward more.
@@ -27,6 +27,7 @@ from graphc.frontends.nn.recurrent_cells import (
     uniform_parameter,
 )
 from graphc.frontends.tracing import functional as F
+from graphc.frontends.tracing.functional_lengths import checked_lengths
 
 
 class _Recurrent(Module):
@@ -164,14 +165,10 @@ class _Recurrent(Module):
         """Which steps count, bool[T, N, 1]; None where all do."""
         if lengths is None:
             return None
-        lengths = F.asarray(lengths)
-        if lengths.shape not in ((x.shape[1],), ()):
-            raise ShapeError(
-                f"{type(self).__name__}: lengths has shape {list(lengths.shape)}; "
-                f"expected [{x.shape[1]}], one for each sequence"
-            )
-        steps = F.arange(x.shape[0], dtype="int64").reshape((-1, 1, 1))
-        return F.broadcast_to(steps < lengths.reshape((1, -1, 1)), (*x.shape[:2], 1))
+        steps, rows, _ = x.shape
+        known = checked_lengths(f"{type(self).__name__}: lengths", lengths, rows, steps)
+        number = F.arange(steps, dtype="int64").reshape((-1, 1, 1))
+        return F.broadcast_to(number < known.reshape((1, -1, 1)), (steps, rows, 1))
 
     def _initial(self, hx: Any, x: Any, batched: bool) -> State:
         """The states before the first step, each [L D, N, …]; zeros where none are given."""

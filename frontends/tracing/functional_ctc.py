@@ -6,8 +6,6 @@ gradient is the reverse of the same loop.
 
 from __future__ import annotations
 
-from typing import Any
-
 from graphc.dtypes import int64
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.frontends.tracing.convert import ArrayLike, as_float, as_tensor, cast
@@ -23,6 +21,7 @@ from graphc.frontends.tracing.functional_elementwise import (
     subtract,
 )
 from graphc.frontends.tracing.functional_indexing import take, take_along_axis
+from graphc.frontends.tracing.functional_lengths import checked_lengths
 from graphc.frontends.tracing.functional_logic import (
     equal,
     greater,
@@ -66,6 +65,9 @@ def ctc_loss(
     A row too short for its labels has the loss infinity, or zero with `zero_infinity`; its gradient
     is zero either way (torch's is NaN without). Else the gradient is that of log_probs themselves;
     torch's is the same once it has passed through log_softmax.
+
+    Raises ShapeError or DTypeError for arguments that do not fit one another, ArgumentError for
+    lengths outside log_probs or targets (IndexFault for those known when the program runs).
     """
     if reduction not in ("mean", "sum", "none"):
         raise ArgumentError(f"ctc_loss: reduction is {reduction!r}; expected mean, sum or none")
@@ -103,8 +105,11 @@ class _Batch:
         self.blank = blank
         self.log_probs = given if self.is_batched else expand_dims(given, 1)
         rows = self.log_probs.shape[1]
-        self.input_lengths = _lengths("input_lengths", input_lengths, rows)
-        self.target_lengths = _lengths("target_lengths", target_lengths, rows)
+        steps, most = self.log_probs.shape[0], labels.shape[-1] if labels.ndim else 0
+        self.input_lengths = checked_lengths("ctc_loss: input_lengths", input_lengths, rows, steps)
+        self.target_lengths = checked_lengths(
+            "ctc_loss: target_lengths", target_lengths, rows, most
+        )
         self.labels = self._padded(labels, rows)
 
     def _padded(self, labels: Tensor, rows: int) -> Tensor:
@@ -116,7 +121,9 @@ class _Batch:
         position = expand_dims(arange(labels.shape[-1], dtype="int64"), 0)
         counted = less(position, expand_dims(self.target_lengths, 1))
         if labels.ndim == 1:
-            starts = subtract(cumsum(self.target_lengths, 0), self.target_lengths)
+            total = cumsum(self.target_lengths, 0)
+            ends = checked_lengths("ctc_loss: ends of targets", total, rows, labels.shape[0])
+            starts = subtract(ends, self.target_lengths)
             place = add(expand_dims(starts, 1), position)
             labels = take(labels, minimum(place, max(labels.shape[0] - 1, 0)), 0)
         return where(counted, labels, self.blank)
@@ -168,23 +175,6 @@ def _whole(name: str, given: ArrayLike) -> Tensor:
     if not tensor.dtype.is_integer:
         raise DTypeError(f"ctc_loss: {name} is {tensor.type}; expected whole numbers")
     return cast(tensor, int64)
-
-
-def _lengths(name: str, given: Any, rows: int) -> Tensor:
-    lengths = _whole(name, given if hasattr(given, "shape") else _array(given))
-    if lengths.ndim == 0:
-        lengths = expand_dims(lengths, 0)
-    if lengths.shape != (rows,):
-        raise ShapeError(
-            f"ctc_loss: {name} is {lengths.type}; expected one for each of {rows} rows"
-        )
-    return lengths
-
-
-def _array(numbers: Any) -> Any:
-    import numpy as np
-
-    return np.asarray(numbers)
 
 
 def _shifted(x: Tensor, count: int, fill: float) -> Tensor:

@@ -13,7 +13,7 @@ import pytest
 import graphc
 import graphc.functional as F
 from graphc import nn
-from graphc.errors import ArgumentError, DTypeError, ShapeError
+from graphc.errors import ArgumentError, DTypeError, IndexFault, ShapeError
 
 Array = np.ndarray[Any, Any]
 CASES = json.loads((Path(__file__).parent / "ctc_reference.json").read_text())["cases"]
@@ -115,6 +115,18 @@ def test_a_row_that_is_too_short() -> None:
     assert none(x, targets, np.array([0]), np.array([0])).tolist() == [0]  # no step, no label
 
 
+@pytest.mark.parametrize(("steps", "count"), [(3, 1), (-1, 1), (2, -1), (2, 2)])
+def test_lengths_known_when_the_program_runs_are_checked_then(steps: int, count: int) -> None:
+    numbers = graphc.Spec((1,), "int32")
+    program = graphc.compile(
+        F.ctc_loss, graphc.Spec((2, 1, 3)), graphc.Spec((1, 1), "int32"), numbers, numbers
+    )
+    x, label = np.full((2, 1, 3), -1.0), np.ones((1, 1), np.int32)
+    assert np.isfinite(program(x, label, [2], [1]))
+    with pytest.raises(IndexFault, match="an index lies outside 0 to"):
+        program(x, label, [steps], [count])
+
+
 @pytest.mark.parametrize("zero_infinity", [False, True])
 def test_scores_that_are_not_numbers_show(zero_infinity: bool) -> None:
     x = np.full((2, 2, 3), -1.0)
@@ -135,7 +147,16 @@ def test_scores_that_are_not_numbers_show(zero_infinity: bool) -> None:
         ({"blank": 4}, ArgumentError, "blank is 4, of 4 classes"),
         ({"targets": np.zeros((3, 2), int)}, ShapeError, "targets is i64[3,2], for 2 rows"),
         ({"targets": np.zeros((2, 2))}, DTypeError, "targets is f64[2,2]; expected whole"),
-        ({"input_lengths": np.array([1])}, ShapeError, "input_lengths is i64[1]; expected one"),
+        ({"input_lengths": np.array([1])}, ShapeError, "has shape [1]; expected [2], one for each"),
+        ({"input_lengths": [3, 4]}, ArgumentError, "sequence 1 has length 4, expected 0 to 3"),
+        ({"target_lengths": [-1, 1]}, ArgumentError, "target_lengths: sequence 0 has length -1"),
+        ({"target_lengths": [1, 3]}, ArgumentError, "sequence 1 has length 3, expected 0 to 2"),
+        ({"target_lengths": [1.0, 1.0]}, DTypeError, "is f64[2]; expected whole numbers"),
+        (
+            {"targets": np.zeros(3, int), "target_lengths": [2, 2]},
+            ArgumentError,
+            "ends of targets: sequence 1 has length 4, expected 0 to 3",
+        ),
         ({"log_probs": np.zeros(4)}, ShapeError, "expected [T, N, C] or [T, C]"),
     ],
 )
