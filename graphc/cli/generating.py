@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.cli import texts
 from graphc.errors import ArgumentError, DataError
 
 # The ready models that are language models.
@@ -28,9 +29,14 @@ def generate(options: argparse.Namespace) -> None:
         )
     rule = Sampling(options.temperature, options.top_k, options.top_p, options.seed)
     model = load_run(options.source, options.average, expected=(options.model,)).model
-    for part in _parts(model, options.prompt, options.length, rule, options.threads):
+    prompt = None if options.prompt is None else _prompt(options.prompt)
+    for part in _parts(model, prompt, options.length, rule, options.threads):
         print(part, end="", flush=True)
     print()
+
+
+def _prompt(given: str) -> str:
+    return texts.piped() if given == texts.PIPED else texts.word(given, "--prompt")
 
 
 def _parts(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from io import TextIOWrapper
 
 from graphc import __version__
 from graphc.cli import options as add
@@ -75,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     As a shell shows it, 130 after Ctrl-C and 141 where the reader of the output (`head`) has gone.
     """
     options = _parser().parse_args(argv)
+    if isinstance(sys.stdout, TextIOWrapper):  # a name or text that the output has no bytes for
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         COMMANDS[options.command].run(options)
         sys.stdout.flush()

@@ -74,7 +74,9 @@ def generate_options(command: Parser) -> None:
     )
     command.add_argument("--from", dest="source", metavar="RUN", help="a run's folder")
     command.add_argument(
-        "--prompt", metavar="TEXT", help="what the text begins with (default: a new line)"
+        "--prompt",
+        metavar="TEXT",
+        help="what the text begins with (default a new line; - reads the standard input)",
     )
     command.add_argument("--length", type=int, default=500, help="of what is added, in tokens")
     command.add_argument(

@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from graphc.cli import texts
 from graphc.errors import ArgumentError
 
 
@@ -27,12 +27,14 @@ def translate(options: argparse.Namespace) -> None:
 
 def _sentences(inputs: list[str]) -> Iterator[list[str]]:
     """Sentences that are translated together: all, but at a terminal line by line."""
+    from graphc.frontends.train.data.parallel import lines_of
+
     if inputs:
         yield _given(inputs)
     elif sys.stdin.isatty():
-        yield from ([line] for line in _read(sys.stdin))
+        yield from ([line] for line in texts.typed())
     else:
-        yield list(_read(sys.stdin))
+        yield lines_of(texts.piped())
 
 
 def _given(inputs: list[str]) -> list[str]:
@@ -40,7 +42,7 @@ def _given(inputs: list[str]) -> list[str]:
 
     files = [Path(text) for text in inputs if _is_file(text)]
     if not files:
-        return inputs
+        return [texts.word(text, f"sentence {n}") for n, text in enumerate(inputs, 1)]
     if len(inputs) > 1:
         raise ArgumentError(f"{files[0]} is a file; expected one file, or sentences alone")
     return read_lines(files[0])
@@ -51,8 +53,3 @@ def _is_file(text: str) -> bool:
         return Path(text).is_file()
     except OSError:  # too long for a name
         return False
-
-
-def _read(stream: Any) -> Iterator[str]:
-    for line in stream:
-        yield line.rstrip("\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,19 @@ def test_a_character_of_several_codes_comes_whole() -> None:
     assert len(rest) > len("☃ and ё")
     parts = list(pieces(tokenizer, prompt, rest))
     assert "☃" in parts and "ё" in parts and "".join(parts).split() == ["a", "☃", "and", "ё"]
+
+
+def test_the_prompt_may_come_through_a_pipe(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--from", str(run), "--length", "3", "--top-k", "1", "--prompt"]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"hij")))
+    assert generated(capsys, *options, "-") == "hijklm\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"hi\xe9")))
+    assert main(["generate", *options, "-"]) == 2
+    assert "standard input: byte 2 is not UTF-8 text" in capsys.readouterr().err
+    assert main(["generate", *options, os.fsdecode(b"h\xe9")]) == 2
+    assert "--prompt: byte 1 is not UTF-8 text" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,10 @@ def test_what_cannot_be_translated(model: Any) -> None:
         Translator(seq2seq.Seq2Seq(model.sizes))
 
 
+def pipe(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
 def test_the_command(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,9 +99,26 @@ def test_the_command(
     (tmp_path / "lines.txt").write_text("\n".join(ENGLISH[:3]) + "\n")
     assert main([*command, "--beam", "1", str(tmp_path / "lines.txt")]) == 0
     assert capsys.readouterr().out.splitlines() == GERMAN[:3]
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{ENGLISH[4]}\n\n{ENGLISH[5]}"))
+    pipe(monkeypatch, f"{ENGLISH[4]}\n\n{ENGLISH[5]}".encode())
     assert main(command) == 0
     assert capsys.readouterr().out.splitlines() == [GERMAN[4], "", GERMAN[5]]
+
+
+def test_text_in_another_encoding_is_named(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["translate", "--from", str(run), "--threads", "1"]
+    pipe(monkeypatch, "a man\na mün\n".encode("latin-1"))
+    assert main(command) == 2
+    assert "standard input: byte 9 is not UTF-8 text (invalid" in capsys.readouterr().err
+    pipe(monkeypatch, b"a man\na m\xfcn\n")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    assert main(command) == 2
+    found = capsys.readouterr()
+    assert found.out.count("\n") == 1, "the line before was translated"
+    assert "standard input, line 2: byte 3 is not UTF-8" in found.err
+    assert main([*command, "a man", os.fsdecode(b"a m\xfcn")]) == 2
+    assert "sentence 2: byte 3 is not UTF-8 text" in capsys.readouterr().err
 
 
 def test_mistakes_at_the_command_line(

@@ -97,7 +97,17 @@ def read_text(path: Path) -> str:
     """The whole of a UTF-8 text file, plain or gzip, without a byte order mark."""
     with open_binary(path) as stream:
         data = stream.read()
+    return decoded(data, str(path))
+
+
+def decoded(data: bytes, name: str) -> str:
+    """UTF-8 text without a byte order mark. Raises DataError with the place of another byte.
+
+    >>> decoded(b"gr\\xfcn", "a.txt")
+    Traceback (most recent call last):
+    graphc.errors.DataError: a.txt: byte 2 is not UTF-8 text (invalid start byte)
+    """
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8 text ({error.reason})") from None
+        raise DataError(f"{name}: byte {error.start} is not UTF-8 text ({error.reason})") from None

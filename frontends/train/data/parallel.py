@@ -30,7 +30,11 @@ def parallel(source: str | Path, target: str | Path) -> list[Pair]:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a UTF-8 file, plain or gzip, without blanks at their ends."""
-    text = read_text(path)
+    return lines_of(read_text(path))
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text, without blanks at their ends; none of an empty one."""
     return [line.strip() for line in text.removesuffix("\n").split("\n")] if text else []
 
 
