@@ -186,8 +186,9 @@ class _Maker:
             return reduce(self.pick(["any", "all"]), axes, element, where=where, lanes=lanes)
         same = self.expression(dtype, depth)
         name = self.pick([name for name in FOLDS if name not in ("any", "all")])
-        if name == "dot":
-            return reduce(name, axes, element, same, where=where, lanes=lanes)
+        if name in ("dot", "sum_sum"):
+            both = reduce(name, axes, element, same, where=where, lanes=lanes)
+            return both if name == "dot" else Item(both, self.pick([0, 1]), dtype)
         if name.startswith("arg") or name == "sum_or":
             return Item(reduce(name, axes, element, place, where=where, lanes=lanes), 0, dtype)
         operation = call("add", element, same)

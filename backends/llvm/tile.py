@@ -13,6 +13,7 @@ from .columns import sink_columns
 from .contraction import tile_contraction
 from .elementwise import vectorise
 from .held_rows import hold_rows
+from .joined_folds import join_folds
 from .transposed import tile_transposed
 
 
@@ -23,5 +24,5 @@ def tile(kernel: Kernel, target: Target) -> Kernel:
         or tile_contraction(kernel, target)
         or tile_transposed(kernel, target)
         or sink_columns(kernel)
-        or vectorise(hold_rows(kernel, target))
+        or join_folds(vectorise(hold_rows(kernel, target)), target)
     )

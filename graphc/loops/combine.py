@@ -4,7 +4,7 @@
     prod     1        a * x                 all      true     a and x
     max      least    max(a, x)             dot      0        fma(x, y, a)
     min      greatest min(a, x)             argmax   (least, greatest index)   the better pair
-    sum_or   (0, 0)   (a + x, b or y)
+    sum_or   (0, 0)   (a + x, b or y)         sum_sum  (0, 0)   (a + x, b + y)
 
 Backends read this table and know no fold by name.
 
@@ -142,6 +142,10 @@ def _sum_or(held: Exprs, new: Exprs) -> Exprs:
     return call("add", held[0], new[0]), call("or", held[1], new[1])
 
 
+def _sum_sum(held: Exprs, new: Exprs) -> Exprs:
+    return call("add", held[0], new[0]), call("add", held[1], new[1])
+
+
 def _dot_step(held: Exprs, new: Exprs) -> Exprs:
     return (_multiply_add(new[0], new[1], held[0]),)
 
@@ -161,6 +165,7 @@ TABLE: dict[str, Fold] = {
         merge=lambda held, other: (call("add", held[0], other[0]),),
     ),
     "sum_or": Fold(2, 2, lambda value, bits: (const(0, value), const(0, bits)), _sum_or, _sum_or),
+    "sum_sum": Fold(2, 2, lambda a, b: (const(0, a), const(0, b)), _sum_sum, _sum_sum),
     "argmax": _arg("gt", least),
     "argmin": _arg("lt", greatest),
 }

@@ -90,6 +90,7 @@ class Reduce:
              dot: body is (a, b), folded as fma(a, b, accumulator) in order
              argmax, argmin: body is (value, index); NaN wins, then the first index; two items
              sum_or: body is (value, bits), the sum of the first and the union of the second
+             sum_sum: body is two expressions of a type, each summed alone
     lanes    an element at position t of the last axis goes to accumulator t % lanes, each from the
              unit; at the end accumulator i takes in i + lanes/2, and so on, halving. 1: in order.
              A power of two.

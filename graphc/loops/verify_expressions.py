@@ -174,9 +174,9 @@ def _check_fold(fold: Reduce, scope: Scope) -> None:
 def _check_fold_types(fold: Reduce, scope: Scope) -> None:
     types = [part.dtype for part in fold.body]
     bits = fold.combine in ("any", "all")
-    arithmetic = fold.combine in ("sum", "prod", "dot", "sum_or")
+    arithmetic = fold.combine in ("sum", "prod", "dot", "sum_or", "sum_sum")
     wrong = (
-        (fold.combine == "dot" and types[0] != types[1])
+        (fold.combine in ("dot", "sum_sum") and types[0] != types[1])
         or (fold.combine in ("argmax", "argmin", "sum_or") and not types[1].is_integer)
         or (bits and types[0].is_float)
         or (arithmetic and types[0] == bool_)

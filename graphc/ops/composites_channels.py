@@ -78,7 +78,7 @@ def group_norm_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     xhat = b.mul(norm.centred, norm.rstd)
     parameters, others = _grouped_parameters(b, parameters, grouped)
     dxhat, gradients = affine_vjp(b, xhat, parameters, others, b.reshape(dy, grouped.shape))
-    dx = standardise_vjp(b, norm, xhat, dxhat)
+    dx = standardise_vjp(b, norm, xhat, dxhat, node.attrs["eps"])
     channels = x.shape[1:2]
     whole = [None if value is None else b.reshape(value, channels) for value in gradients]
     return (b.reshape(dx, x.shape), *whole)

@@ -19,10 +19,8 @@ from graphc.ops.normalisation import (
     affine,
     affine_vjp,
     apply_affine,
-    expanded_mean,
     expect_parameters,
     leading,
-    rstd_of,
     standardise,
     standardise_vjp,
 )
@@ -63,7 +61,7 @@ def layer_norm_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
     norm = standardise(b, x, axes, node.attrs["eps"])
     xhat = b.mul(norm.centred, norm.rstd)
     dxhat, gradients = affine_vjp(b, xhat, parameters, leading(x, axes), dy)
-    return (standardise_vjp(b, norm, xhat, dxhat), *gradients)
+    return (standardise_vjp(b, norm, xhat, dxhat, node.attrs["eps"]), *gradients)
 
 
 @numerics.widened
@@ -110,9 +108,15 @@ def rms_norm_rule(types: Types, attrs: Attrs, regions: Regions) -> Types:
 
 def _root_mean_square(b: Builder, node: Node) -> tuple[Value, Value]:
     """(1 / rms, x / rms), both of x's shape."""
-    x, axes = node.operands[0], node.attrs["axes"]
-    scale = rstd_of(b, b.mean(b.mul(x, x), axes), axes, x, node.attrs["eps"])
+    x = node.operands[0]
+    scale = b.expand(_inverse_root_mean_square(b, node), node.attrs["axes"], x.shape)
     return scale, b.mul(x, scale)
+
+
+def _inverse_root_mean_square(b: Builder, node: Node) -> Value:
+    x = node.operands[0]
+    squares = b.mean(b.mul(x, x), node.attrs["axes"])
+    return b.op("rsqrt", b.shift(squares, node.attrs["eps"]))
 
 
 def rms_norm_decompose(b: Builder, node: Node) -> Sequence[Value]:
@@ -123,12 +127,14 @@ def rms_norm_decompose(b: Builder, node: Node) -> Sequence[Value]:
 
 @of_one_result
 def rms_norm_vjp(b: Builder, node: Node, dy: Value) -> Cotangents:
-    """dx = (dx̂ - x̂ mean(dx̂ x̂)) / rms."""
+    """dx = (dx̂ - x̂ mean(dx̂ x) / rms) / rms: 1 / rms stays outside of the mean, which can then be
+    taken with that of the squares."""
     x, *parameters = node.operands
     axes = node.attrs["axes"]
     scale, xhat = _root_mean_square(b, node)
     dxhat, gradients = affine_vjp(b, xhat, parameters, leading(x, axes), dy)
-    along = b.mul(xhat, expanded_mean(b, b.mul(dxhat, xhat), axes))
+    along = b.mul(b.mean(b.mul(dxhat, x), axes), _inverse_root_mean_square(b, node))
+    along = b.mul(xhat, b.expand(along, axes, x.shape))
     return (b.mul(scale, b.sub(dxhat, along)), *gradients)
 
 

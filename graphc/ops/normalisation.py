@@ -49,10 +49,13 @@ def rstd_of(b: Builder, variance: Value, axes: Sequence[int], x: Value, eps: flo
     return b.expand(b.op("rsqrt", b.shift(variance, eps)), axes, x.shape)
 
 
-def standardise_vjp(b: Builder, norm: Standardised, xhat: Value, dxhat: Value) -> Value:
-    """rstd (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂))."""
-    along = expanded_mean(b, b.mul(dxhat, xhat), norm.axes)
+def standardise_vjp(b: Builder, norm: Standardised, xhat: Value, dxhat: Value, eps: float) -> Value:
+    """rstd (dx̂ - mean(dx̂) - x̂ rstd mean(dx̂ (x - mean))): rstd stays outside of the mean, which
+    can then be taken with the variance."""
+    rstd = b.op("rsqrt", b.shift(norm.variance, eps))
+    along = b.mul(b.mean(b.mul(dxhat, norm.centred), norm.axes), rstd)
     rest = b.sub(dxhat, expanded_mean(b, dxhat, norm.axes))
+    along = b.expand(along, norm.axes, xhat.shape)
     return b.mul(norm.rstd, b.sub(rest, b.mul(xhat, along)))
 
 

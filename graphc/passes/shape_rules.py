@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
+from graphc.dtypes import DType
 from graphc.ir import Array, Value
-from graphc.passes.patterns import Any, Apply, Match, Row, uniform_element
+from graphc.passes.patterns import Any, Apply, Match, Row, uniform_element, uniform_value
 
 x = Any("x")
 
@@ -119,6 +124,24 @@ def _extremum_of_ones(m: Match) -> Value | None:
     return _reshape(m) if all(m["x"].shape[axis] == 1 for axis in m.root.attrs["axes"]) else None
 
 
+def _sum_of_a_number(m: Match) -> Value | None:
+    """n times a number, where each partial sum is exact: a number of few binary digits."""
+    element = uniform_value(m.builder, m["x"])
+    if element is None or not m["x"].dtype.is_float or not math.isfinite(element):
+        return None
+    count = math.prod(m["x"].shape[axis] for axis in m.root.attrs["axes"])
+    numerator, _ = float(element).as_integer_ratio()
+    if count == 0 or numerator == 0 or not _is_exact(abs(numerator) * count, m["x"].dtype):
+        return None
+    total = m.builder.constant(float(element) * count, m["x"].dtype)
+    return m.builder.broadcast(total, m.type.shape)
+
+
+def _is_exact(number: int, dtype: DType) -> bool:
+    """Whether a float type holds all whole numbers up to this one."""
+    return number <= 1 << np.finfo(dtype.numpy).nmant + 1
+
+
 def _scalar_constant(m: Match) -> Value | None:
     """A constant of one repeated element is that element, broadcast."""
     array = m.root.attrs["value"]
@@ -162,6 +185,7 @@ REDUCTIONS = (
         Row(Apply(op, (x,)), _reduce_nothing, "no dimension is reduced")
         for op in ("sum", "prod", "max", "min", "any", "all")
     ),
+    Row(Apply("sum", (x,)), _sum_of_a_number, "the number as often as there are elements"),
     *(
         Row(Apply(op, (x,)), _extremum_of_ones, "the greatest or least of one element")
         for op in ("max", "min", "any", "all")

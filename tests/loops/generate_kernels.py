@@ -262,13 +262,15 @@ class Maker:
         lanes = self.random.choice((1, 2, 8)) if axes else 1
         combine = self.random.choice(self.folds_of(dtype))
         body: tuple[Expr, ...] = (self.expr(dtype, depth),)
-        if combine == "dot":
+        if combine in ("dot", "sum_sum"):
             body = (*body, self.expr(dtype, depth))
         if combine.startswith("arg"):
             body = (*body, self.expr(int64, depth))
         fold = Reduce(combine, tuple(axes), body, dtype, where, lanes)
         if axes:
             del self.variables[-len(axes) :]
+        if combine == "sum_sum":
+            return Item(fold, self.random.randint(0, 1), dtype)
         if not combine.startswith("arg"):
             return fold
         return Item(fold, 1, int64) if dtype == int64 and depth else Item(fold, 0, dtype)
@@ -276,7 +278,7 @@ class Maker:
     def folds_of(self, dtype: DType) -> list[str]:
         if dtype == bool_:
             return ["any", "all", "max", "min"]
-        return ["sum", "prod", "max", "min", "dot", "argmax", "argmin"]
+        return ["sum", "prod", "max", "min", "dot", "sum_sum", "argmax", "argmin"]
 
 
 def make_kernel(random: Random) -> Kernel:

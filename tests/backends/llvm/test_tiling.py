@@ -19,6 +19,7 @@ from tests.backends.llvm.tiling_kernels import (
     BESIDE,
     CASES,
     CROSSING,
+    NORM_GRADIENT,
     PRODUCT,
     SOFTMAX,
     WEIGHT_GRADIENT,
@@ -114,6 +115,16 @@ def test_what_tiles_will_need_next_is_fetched():
     high = parse_kernel(PRODUCT.format(m=8000, n=130, k=83))  # its copies hardly count
     tiled = str(tile(high, replace(small, l2_bytes=1 << 17)))
     assert "local panel" in tiled and "prefetch b1" not in tiled
+
+
+def test_sums_over_the_same_elements_share_a_loop():
+    text = NORM_GRADIENT.format(m=9, n=300, lanes=64)
+    tiled = str(tile(parse_kernel(text), target.X86_64_V4))
+    assert "let v4 = reduce sum_sum [r1 < 300] lanes=64 (b0[i0, r1], b1[i0, r1]).1" in tiled
+    assert tiled.count("reduce sum_sum [r3 < 300]") == 2
+    # v6 needs v3, v8 needs v7, and the accumulators of two would fill the registers of AVX2
+    assert tiled.count("reduce sum [") == 3
+    assert "sum_sum" not in str(tile(parse_kernel(text), target.X86_64_V3))
 
 
 def test_a_row_s_exponentials_are_computed_once_while_the_next_row_comes_near():

@@ -55,6 +55,25 @@ kernel @softmax(in b0: f32[{m},{n}], in b1: f32[{n}], out b2: f32[{m},{n}]) {{
 }}
 """
 
+NORM_GRADIENT = """
+kernel @norm_gradient(in b0: f32[{m},{n}], in b1: f32[{m},{n}], inout b2: f32[{m},{n}]) {{
+  parallel i0 in 0..{m} {{
+    let v1 = reduce sum [r1 < {n}] lanes={lanes} (b0[i0, r1])
+    let v2 = v1 * f32(0.125)
+    let v3 = reduce sum [r3 < {n}] lanes={lanes} ((b0[i0, r3] - v2) * (b0[i0, r3] - v2))
+    let v4 = reduce sum [r4 < {n}] lanes={lanes} (b1[i0, r4])
+    let v5 = reduce sum [r5 < {n}] lanes={lanes} (b1[i0, r5] * (b0[i0, r5] - v2))
+    let v6 = reduce sum [r6 < {n}] lanes={lanes} (b1[i0, r6] * v3)
+    serial j1 in 0..{n} {{
+      store b2[i0, j1] = b2[i0, j1] * v3 + v4 - v5 * v6
+    }}
+    let v7 = reduce sum [r7 < {n}] lanes={lanes} (b2[i0, r7])
+    let v8 = reduce sum [r8 < {n}] lanes={lanes} (b1[i0, r8] * v7)
+    store b2[i0, 0] = v7 * v8
+  }}
+}}
+"""
+
 ACROSS = """
 kernel @across(in b0: f32[{n},{m}], out b1: f32[{m}], out b2: f32[{m},{n}]) {{
   parallel i0 in 0..{m} {{
@@ -308,6 +327,10 @@ CASES = {
     **{
         f"beside {m}x{n}x{k}": BESIDE.format(m=m, n=n, k=k)
         for m, n, k in ((40, 70, 90), (64, 97, 300), (600, 17, 80))
+    },
+    **{
+        f"norm gradient {m}x{n}/{lanes}": NORM_GRADIENT.format(m=m, n=n, lanes=lanes)
+        for m, n, lanes in ((9, 300, 64), (5, 37, 16), (3, 70, 4), (40, 6, 1))
     },
     **{f"softmax {m}x{n}": SOFTMAX.format(m=m, n=n) for m, n in ((9, 300), (40, 77), (3, 16))},
     "overwritten": OVERWRITTEN.format(m=5, n=40),
