@@ -16,13 +16,12 @@ vectors lie along keys and a head's elements instead.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graphc.loops import (
     Axis,
     Buffer,
-    Contract,
     Expr,
     Kernel,
     Let,
@@ -33,26 +32,21 @@ from graphc.loops import (
     Statement,
     Store,
     When,
-    add,
-    const,
     floordiv,
     index,
     load,
     mod,
-    mul,
     variable,
 )
 from graphc.loops.affine import affine, free_variables
 from graphc.loops.expressions import Literal, children, with_children
 from graphc.loops.kernel import LoopKind
-from graphc.loops.substitute import substitute
 from graphc.target import Target
 
-from .elementwise import substituted
+from .attention_ahead import Ahead, Rows
+from .register_products import Product
 from .single_row import part, single, worth_crossing
 from .transposed import tile_transposed
-
-_ROW, _COLUMN, _TILE = "tile.row", "tile.column", "tile"
 
 
 def tile_local_blocks(kernel: Kernel, target: Target) -> Kernel | None:
@@ -88,13 +82,14 @@ def _shared_out(
 ) -> Statement:
     """One parallel loop over all blocks, their indices taken from its number."""
     left: Expr = variable("owner")
-    lets: list[Statement] = []
+    lets: list[Let] = []
     for loop in reversed(loops):
         outermost = loop is loops[0]
         lets.append(Let(loop.var, left if outermost else mod(left, _extent(loop))))
         left = floordiv(left, _extent(loop))
     total = math.prod(map(_extent, loops))
-    inner = _Blocks(dict(kernel.by_name), target).body(body)
+    ahead = Ahead(total, tuple(lets))
+    inner = _Blocks(dict(kernel.by_name), target, ahead).body(body)
     return Loop("parallel", "owner", index(0), index(total), (*lets, *inner))
 
 
@@ -109,11 +104,16 @@ class _Blocks:
 
     buffers: dict[str, Buffer]
     target: Target
+    ahead: Ahead
 
     def body(self, statements: Sequence[Statement]) -> tuple[Statement, ...]:
-        return tuple(new for statement in statements for new in self.statement(statement))
+        return tuple(
+            new
+            for statement, fetched in self.ahead.share_out(statements, self.buffers)
+            for new in self.statement(statement, fetched)
+        )
 
-    def statement(self, statement: Statement) -> Sequence[Statement]:
+    def statement(self, statement: Statement, fetched: Sequence[Rows]) -> Sequence[Statement]:
         match statement:
             case Local(buffer):
                 self.buffers[buffer.name] = buffer
@@ -121,16 +121,21 @@ class _Blocks:
             case When(condition, body):
                 return (When(condition, self.body(body)),)
             case Loop(kind="parallel"):
-                return self._independent(statement)
+                return self._independent(statement, fetched)
             case Loop(kind="serial"):
                 running = self._running(statement)
-                return running or (replace(statement, body=self.body(statement.body)),)
+                if running:
+                    return running
+                self.ahead.loops.append(statement)
+                body = self.body(statement.body)
+                self.ahead.loops.pop()
+                return (replace(statement, body=body),)
             case _:
                 return (statement,)
 
-    def _independent(self, statement: Loop) -> Sequence[Statement]:
+    def _independent(self, statement: Loop, fetched: Sequence[Rows]) -> Sequence[Statement]:
         loops, body = _take_apart(statement)
-        product = self._product(loops, body)
+        product = self._product(loops, body, fetched)
         if product is not None:
             return product
         crossed = self._crossed(loops, body)
@@ -230,7 +235,7 @@ class _Blocks:
     # Products
 
     def _product(
-        self, loops: Sequence[Loop], body: tuple[Statement, ...]
+        self, loops: Sequence[Loop], body: tuple[Statement, ...], fetched: Sequence[Rows]
     ) -> Sequence[Statement] | None:
         """Register tiles of a sum of products over two loops; None where it is something else."""
         if len(loops) == 1:
@@ -256,8 +261,14 @@ class _Blocks:
             if found is None:
                 return None
             before, b = found
-        product = _Product(body[0].name, replace(fold, body=(a, b)), row, column, body[1:])
-        return *before, *self._tiles(product, *map(_extent, loops))
+        product = Product(body[0].name, replace(fold, body=(a, b)), row, column, body[1:])
+
+        def fetch(tile: Expr, tiles: int) -> tuple[Statement, ...]:
+            (step,) = product.fold.axes
+            return tuple(f for rows in fetched for f in self.ahead.fetch(rows, tile, tiles, step))
+
+        high, wide = map(_extent, loops)
+        return *before, *product.in_tiles(high, wide, self.target, fetch)
 
     def _turned(
         self, name: str, b: Load, axis: Axis, column: Loop
@@ -273,77 +284,6 @@ class _Blocks:
         if copied is None:
             return None
         return (Local(copy), *copied), Load(name, at, b.dtype)
-
-    def _tiles(self, product: _Product, rows: int, columns: int) -> Iterator[Statement]:
-        width = max(1, self.target.vector_bytes // product.fold.dtype.itemsize)
-        vectors = min(-(-columns // width), self._widest())
-        for first_column, column_tiles, wide in _cut(columns, vectors * width):
-            used = -(-wide // width)
-            most = max(1, (self.target.registers - self._spare() - used) // used)
-            for first_row, row_tiles, high in _balanced(rows, most):
-                row = add(mul(variable("row.block"), high), first_row)
-                column = add(mul(variable("column.block"), wide), first_column)
-                tile = product.tile(row, column, high, wide)
-                inner = Loop("serial", "row.block", index(0), index(row_tiles), tile)
-                yield Loop("serial", "column.block", index(0), index(column_tiles), (inner,))
-
-    def _widest(self) -> int:
-        """Vectors side by side in a tile of six rows, beside a row of b and an element of a."""
-        return max(1, min(4, (self.target.registers - self._spare()) // 7))
-
-    def _spare(self) -> int:
-        """Registers for an element of a, and for a product where it is not added at once."""
-        return 1 if self.target.fma else 2
-
-
-@dataclass(frozen=True)
-class _Product:
-    """let name = reduce dot a * b; rest, over row and column."""
-
-    name: str
-    fold: Reduce
-    row: str
-    column: str
-    rest: tuple[Statement, ...]
-
-    def tile(self, row: Expr, column: Expr, high: int, wide: int) -> tuple[Statement, ...]:
-        local = Buffer(_TILE, (high, wide), self.fold.dtype, space="register")
-        at = (variable(_ROW), variable(_COLUMN))
-        place: dict[str, Expr] = {
-            self.row: add(row, variable(_ROW)),
-            self.column: add(column, variable(_COLUMN)),
-        }
-        a, b = (substitute(part, place) for part in self.fold.body)
-        (axis,) = self.fold.axes
-        products = Contract(_TILE, _ROW, _COLUMN, a, b)
-        result = load(_TILE, at, local.dtype)
-        finish = tuple(substituted(s, {**place, self.name: result}) for s in self.rest)
-        return (
-            Local(local),
-            _over(local, (Store(_TILE, at, const(0, local.dtype)),)),
-            Loop("serial", axis.name, index(0), index(axis.extent), (products,)),
-            _over(local, finish),
-        )
-
-
-def _over(tile: Buffer, body: tuple[Statement, ...]) -> Statement:
-    kind: LoopKind = "vector" if tile.shape[1] > 1 else "unroll"
-    inner = Loop(kind, _COLUMN, index(0), index(tile.shape[1]), body)
-    return Loop("unroll", _ROW, index(0), index(tile.shape[0]), (inner,))
-
-
-def _cut(extent: int, most: int) -> list[tuple[int, int, int]]:
-    """(first, number of tiles, size): full tiles, then what is left."""
-    whole, rest = divmod(extent, most)
-    return [(0, whole, most)] * bool(whole) + [(whole * most, 1, rest)] * bool(rest)
-
-
-def _balanced(extent: int, most: int) -> list[tuple[int, int, int]]:
-    """Tiles of nearly equal size: a short last one would run at the latency of its few sums."""
-    tiles = -(-extent // most)
-    small, larger = divmod(extent, tiles)
-    cut = [(0, larger, small + 1)] * bool(larger)
-    return cut + [(larger * (small + 1), tiles - larger, small)] * bool(tiles - larger)
 
 
 def _renamed(statement: Statement, names: Mapping[str, str]) -> Statement:

@@ -109,6 +109,17 @@ def test_products_become_register_tiles() -> None:
     assert "reduce dot" not in tiled
 
 
+def test_products_fetch_what_comes_next() -> None:
+    """Keys, values, queries and results of the next owner, each by one product of the nest."""
+    naive, _ = kernel_and_arrays("attention", sample(*CASES["whole blocks"], np.float32))
+    tiled = str(tile_local_blocks(simplify_kernel(naive), target.X86_64_V4))
+    fetched = re.findall(r"prefetch (\w+)\[", tiled)
+    assert set(fetched) == {"x0", "x1", "x2", "y0"}
+    assert len(fetched) == 2 * 4  # by tiles of six rows and of five
+    following = r"x1\[0, min\(owner \+ select\(kb_\d+ \+ 1 >= 2, 1, 0\), 3\) // 2"
+    assert re.search(following, tiled)
+
+
 def test_one_query_has_its_vectors_along_keys() -> None:
     """Only the running maximum and sum go key by key, each in a register."""
     naive, _ = kernel_and_arrays("attention", sample((1, 1, 1, (1, 128), (64, 64)), {}, np.float32))
