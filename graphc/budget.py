@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Protocol, TypeVar
 
 from graphc.errors import MemoryBudgetError
+from graphc.inspect.memory_report import by_line
 from graphc.planning.memory_plan import MemoryPlan
 from graphc.planning.text import format_bytes
 from graphc.runtime.compiled import Compiled
@@ -133,8 +134,6 @@ class _Search:
 
 
 def _held(plan: MemoryPlan) -> str:
-    from graphc.inspect.memory_report import by_line
-
     resident = sum(buffer.bytes for buffer in plan.resident)
     parts = [f"{format_bytes(resident)} of state, inputs and outputs"]
     parts += [f"{format_bytes(count)} by {line}" for line, count, _ in by_line(plan)[:_MOST_LINES]]

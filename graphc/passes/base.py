@@ -2,15 +2,14 @@
 
 A pass is a frozen dataclass: a name, its options as fields, and `run(graph) -> graph`, which
 returns the same object where it changes nothing. The runner calls observers after each pass;
-verifying, dumping and timing are observers, so that no pass knows of them.
+verifying and dumping are observers, so that no pass knows of them.
 """
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar, Protocol, TypeAlias
 
@@ -30,9 +29,17 @@ class Pass(ABC):
         """The graph transformed; the very same object where nothing changed."""
 
     def __str__(self) -> str:
-        from graphc.passes.pipeline_text import format_pass
+        """The name, with the options that differ from their defaults, as a pipeline's text."""
+        options = [
+            f"{option.name}={_format_value(getattr(self, option.name))}"
+            for option in fields(self)
+            if getattr(self, option.name) != option.default
+        ]
+        return f"{self.name}{{{','.join(options)}}}" if options else self.name
 
-        return format_pass(self)
+
+def _format_value(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 Pipeline: TypeAlias = tuple[Pass, ...]
@@ -41,7 +48,7 @@ Pipeline: TypeAlias = tuple[Pass, ...]
 class Observer(Protocol):
     """Is told of every pass that ran."""
 
-    def after(self, step: Pass, before: Graph, after: Graph, seconds: float) -> None: ...
+    def after(self, step: Pass, before: Graph, after: Graph) -> None: ...
 
 
 def run_pipeline(
@@ -50,11 +57,9 @@ def run_pipeline(
     """Run the passes in order; `observers` are by default those the settings ask for."""
     watching = default_observers() if observers is None else observers
     for step in passes:
-        start = time.perf_counter()
         result = step.run(graph)
-        seconds = time.perf_counter() - start
         for observer in watching:
-            observer.after(step, graph, result, seconds)
+            observer.after(step, graph, result)
         graph = result
     return graph
 
@@ -71,7 +76,7 @@ def default_observers() -> tuple[Observer, ...]:
 class Verifying:
     """Checks every invariant of the graph after each pass that changed it."""
 
-    def after(self, step: Pass, before: Graph, after: Graph, seconds: float) -> None:
+    def after(self, step: Pass, before: Graph, after: Graph) -> None:
         from graphc.ops.verify import verify
 
         if after is before:
@@ -89,24 +94,10 @@ class Dumping:
     folder: Path
     count: int = 0
 
-    def after(self, step: Pass, before: Graph, after: Graph, seconds: float) -> None:
+    def after(self, step: Pass, before: Graph, after: Graph) -> None:
         self.count += 1
         if after is before:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{after.name}.{self.count:02d}-{step.name}.graph"
         path.write_text(str(after))
-
-
-@dataclass
-class Timing:
-    """Collects (pass name, seconds, whether it changed the graph), in the order they ran."""
-
-    records: list[tuple[str, float, bool]] = field(default_factory=list)
-
-    def after(self, step: Pass, before: Graph, after: Graph, seconds: float) -> None:
-        self.records.append((step.name, seconds, after is not before))
-
-    @property
-    def total_seconds(self) -> float:
-        return sum(seconds for _, seconds, _ in self.records)

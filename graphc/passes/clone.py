@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from graphc.ir import Graph, Node, Value
 
 
-def clone_node(node: Node, values: dict[Value, Value], source: tuple[str, ...] = ()) -> Node:
+def clone_node(node: Node, values: dict[Value, Value]) -> Node:
     """The node over `values`, with results of its own, which are entered into `values`."""
     results = tuple(Value(value.type, value.name) for value in node.results)
     operands = tuple([values.get(value, value) for value in node.operands])
-    copy = Node(node.op, operands, node.attrs, results, source or node.source, node.regions)
+    copy = Node(node.op, operands, node.attrs, results, node.source, node.regions)
     values.update(zip(node.results, results, strict=True))
     return copy
 
@@ -21,14 +21,6 @@ def inline(region: Graph, operands: Sequence[Value], nodes: list[Node]) -> tuple
     values = dict(zip(region.inputs, operands, strict=True))
     nodes.extend(clone_node(node, values) for node in region.nodes)
     return tuple(values[value] for value in region.outputs)
-
-
-def free_values(nodes: Iterable[Node]) -> tuple[Value, ...]:
-    """What the nodes read and do not compute themselves, in order of first reading."""
-    nodes = tuple(nodes)
-    made = {value for node in nodes for value in node.results}
-    read = dict.fromkeys(value for node in nodes for value in node.operands)
-    return tuple(value for value in read if value not in made)
 
 
 def close(

@@ -18,8 +18,6 @@ from typing import Any
 from graphc.ir import Node, Value
 from graphc.passes.finding import Finder, Spread, Write, both_ways
 
-Statistics = tuple[Value, tuple[int, ...], float]
-
 
 def find_scaled(finder: Finder, node: Node) -> Write | None:
     """c * rsqrt(mean(c c) + eps) and c / sqrt(mean(c c) + eps)."""

@@ -12,23 +12,14 @@ from typing import Any
 
 from graphc.errors import ParseError
 from graphc.passes.base import Pass, Pipeline
+from graphc.passes.catalogue import PASSES
 
 _STEP = re.compile(r"\s*(?P<name>[a-z_]+)\s*(\{(?P<options>[^{}]*)\})?\s*(?P<end>,|$)")
 
 
 def format_pipeline(passes: Iterable[Pass]) -> str:
     """The text that `parse_pipeline` reads back as equal passes."""
-    return ",".join(format_pass(step) for step in passes)
-
-
-def format_pass(step: Pass) -> str:
-    """A pass's name, with the options that differ from their defaults."""
-    options = [
-        f"{option.name}={_format_value(getattr(step, option.name))}"
-        for option in fields(step)
-        if getattr(step, option.name) != option.default
-    ]
-    return f"{step.name}{{{','.join(options)}}}" if options else step.name
+    return ",".join(str(step) for step in passes)
 
 
 def parse_pipeline(text: str) -> Pipeline:
@@ -54,8 +45,6 @@ def parse_pipeline(text: str) -> Pipeline:
 
 
 def _make_pass(name: str, text: str) -> Pass:
-    from graphc.passes.catalogue import PASSES
-
     if name not in PASSES:
         raise ParseError(f"no pass {name!r}; there are {', '.join(PASSES)}")
     kind = PASSES[name]
@@ -82,7 +71,3 @@ def _parse_value(name: str, option: Field[Any], text: str) -> bool | int | str:
         return text
     kind = type(option.default).__name__
     raise ParseError(f"pass {name!r}: {option.name}={text!r}; expected a value of type {kind}")
-
-
-def _format_value(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

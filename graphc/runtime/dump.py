@@ -33,9 +33,6 @@ _SCHEDULE_FORMATS: Mapping[str, str] = {
 _KERNEL_FORMATS: Mapping[str, str] = {"llvm": "cpu", "asm": "cpu", "cuda": "cuda", "ptx": "cuda"}
 _COMMENTS: Mapping[str, str] = {"llvm": ";", "asm": "#", "cuda": "//", "ptx": "//"}
 
-STAGES = ("traced", "differentiated", "optimized", "fused", "scheduled", "kernels")
-FORMATS = ("text", *_GRAPH_FORMATS, *_KERNEL_FORMATS)
-
 
 def dump_stage(name: str, stage: Graph | Schedule, format: str) -> str:
     """A stage's text, or another format. Raises ArgumentError for a format that it has not."""

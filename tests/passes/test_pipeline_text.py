@@ -10,7 +10,7 @@ from graphc import dtypes
 from graphc.errors import ArgumentError, ParseError, VerifyError
 from graphc.ir import Graph, TensorType, Value
 from graphc.ops import Builder
-from graphc.passes.base import Pass, Timing, default_observers, run_pipeline
+from graphc.passes.base import Pass, default_observers, run_pipeline
 from graphc.passes.catalogue import PASSES
 from graphc.passes.cse import Cse
 from graphc.passes.decompose import Decompose
@@ -64,15 +64,6 @@ def test_bad_text_says_what_was_expected(text: str, message: str) -> None:
 def test_a_bad_option_value_is_refused() -> None:
     with pytest.raises(ArgumentError, match="expected vjp or lowering"):
         parse_pipeline("decompose{lacking=luck}")
-
-
-def test_timing_says_which_pass_changed_the_graph() -> None:
-    timing = Timing()
-    run_pipeline(twice_exp(), parse_pipeline("dce,cse"), [timing])
-    assert [(name, changed) for name, _, changed in timing.records] == [
-        ("dce", False),
-        ("cse", True),
-    ]
 
 
 def test_dumps_hold_the_graphs_that_changed(
