@@ -36,20 +36,32 @@ from .elementwise import substituted, values
 def without_border(kernel: Kernel, nest: Nest) -> list[Kernel]:
     """The kernel cut along one index so that conditions on it hold throughout the widest piece.
 
-    The same kernel alone where there is no such index.
+    The same kernel alone where there is no such index, or the widest piece would be no wider than
+    a tile's rows are already.
     """
     read_by_b = free_variables(nest.dot.body[1])
+    rows = min(WIDE, max(map(nest.extent, nest.rows()), default=0))
     for loop in reversed(nest.loops):
         name, extent = loop.var, extent_of(loop)
         where = nest.dot.where
         usable = where is not None and name in free_variables(where)
-        if not usable or name == nest.column or extent < WIDE or name in read_by_b:
+        if not usable or name == nest.column or name in read_by_b:
             continue
-        reach = next((r for r in range(1, 4) if _holds(nest, name, r, extent - r)), 0)
-        if reach:
-            cuts = [(0, reach), (reach, extent - reach), (extent - reach, extent)]
-            return [_piece(kernel, nest, name, *cut) for cut in cuts]
+        first, last = _inside(nest, name, extent)
+        if extent > last - first > rows:
+            cuts = [(0, first), (first, last), (last, extent)]
+            return [_piece(kernel, nest, name, *cut) for cut in cuts if cut[0] < cut[1]]
     return [kernel]
+
+
+def _inside(nest: Nest, name: str, extent: int) -> tuple[int, int]:
+    """Between which values of an index no condition on it is left; (0, 0) if there are none."""
+    found = [(r, extent - r) for r in range(1, 4) if _holds(nest, name, r, extent - r)]
+    if not found:
+        return 0, 0
+    first, last = found[0]
+    first = next(r for r in range(first + 1) if _holds(nest, name, r, last))
+    return first, next(r for r in range(extent, last - 1, -1) if _holds(nest, name, first, r))
 
 
 def _holds(nest: Nest, name: str, lower: int, upper: int) -> bool:

@@ -43,6 +43,7 @@ from .elementwise import reduces, stride, values
 
 _SUM = "tile.sum"
 _LARGEST_WINDOW = 16
+_SINGLE_ROW = Loop("parallel", "single.row", index(0), index(1), ())
 
 # An index that fills most of a tile's rows.
 WIDE = 8
@@ -82,7 +83,8 @@ class Nest:
         a, b = self.dot.body
         conditions = set() if self.dot.where is None else free_variables(self.dot.where)
         blocked = {self.column} | free_variables(b) | conditions
-        return [x.var for x in self.loops if x.var in free_variables(a) and x.var not in blocked]
+        read = free_variables(a) | {_SINGLE_ROW.var}
+        return [x.var for x in self.loops if x.var in read - blocked]
 
     @property
     def has_formulas(self) -> bool:
@@ -131,7 +133,9 @@ def take_apart(kernel: Kernel) -> Nest | None:
             return None
         window = fold.axes
     nest = Nest(tuple(loops), dot, window, rest)
-    return nest if _is_tileable(nest, body, kernel) else None
+    if not _is_tileable(nest, body, kernel):
+        return None
+    return nest if nest.rows() else replace(nest, loops=(_SINGLE_ROW, *nest.loops))
 
 
 def _holds_formula(expr: Expr) -> bool:

@@ -17,6 +17,8 @@ from .contraction_nest import WIDE, Nest
 
 # Accumulators that hide the latency of two fused multiply-adds a cycle.
 _ENOUGH = 10
+# Starts of a load, on average.
+_STARTS = 1.1
 # Bytes that arrive from the second cache in a cycle.
 _STREAM_BYTES = 24
 
@@ -97,8 +99,8 @@ class Shape:
     def _score(self, vectors: int) -> float:
         """The part of the multiply-adds' peak that such tiles can reach; fewer loads win a tie.
 
-        Two multiply-adds and two loads start in a cycle. A panel of b that outgrows half of the
-        first cache streams from the second.
+        Two multiply-adds and two loads start in a cycle, and some loads start again, for lines that
+        share a set. A panel of b that outgrows half of the first cache streams from the second.
         """
         high = self._rows_used(vectors)
         if high > self._most_rows(vectors):
@@ -107,7 +109,7 @@ class Shape:
         row_bytes = vectors * self.width * self.nest.dot.dtype.itemsize
         streams = self.nest.depth * row_bytes > self.target.l1_bytes // 2
         stream_cycles = row_bytes / _STREAM_BYTES if streams else 0
-        reached = sums / max(sums, loads, 2 * stream_cycles)
+        reached = sums / max(sums, _STARTS * loads, 2 * stream_cycles)
         return min(1, sums / _ENOUGH) * reached + sums / loads / 100
 
     def _rows_used(self, vectors: int) -> int:
