@@ -29,6 +29,7 @@ from graphc.frontends.nn.adapters.bottleneck import bottleneck
 from graphc.frontends.nn.adapters.low_rank import lora, merge_lora, unmerge_lora
 from graphc.frontends.nn.adapters.prefix import prefix
 from graphc.frontends.nn.attention import MultiheadAttention
+from graphc.frontends.nn.attention_prefix import PrefixedAttention
 from graphc.frontends.nn.cache import DecoderLayerCache, KeyValueCache
 from graphc.frontends.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from graphc.frontends.nn.convolution import Conv1d, Conv2d
@@ -137,6 +138,7 @@ __all__ = [
     "Parameter",
     "ParameterList",
     "PixelShuffle",
+    "PrefixedAttention",
     "RMSNorm",
     "RNNCell",
     "ReLU",

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from graphc.dtypes import DType
 from graphc.errors import ArgumentError, ShapeError
 from graphc.frontends.nn import init
+from graphc.frontends.nn.attention_prefix import PrefixedAttention
 from graphc.frontends.nn.cache import KeyValueCache
 from graphc.frontends.nn.linear import Linear
 from graphc.frontends.nn.module import Module
@@ -41,7 +43,7 @@ class Projection(Module):
         return owner.projection(self.number)
 
 
-class MultiheadAttention(Module):
+class MultiheadAttention(PrefixedAttention):
     """Attention in `num_heads` heads of the projected query, key and value.
 
     query[L, N, E], key[S, N, kdim], value[S, N, vdim], N first where `batch_first`, or none.
@@ -115,6 +117,9 @@ class MultiheadAttention(Module):
             self.register_parameter(name, made)
         zeros = Parameter((total,), init.zeros, dtype)
         self.register_parameter("in_proj_bias", zeros if bias else None)
+
+    def key_type(self) -> tuple[int, DType]:
+        return self.kv_width, self.projection(1)[0].dtype
 
     def projection(self, number: int) -> tuple[Parameter, slice]:
         """The parameter and its rows that project the query (0), the key (1) or the value (2)."""
@@ -243,20 +248,15 @@ class MultiheadAttention(Module):
 
     def _with_more_keys(self, k: Any, v: Any) -> tuple[Any, Any, int]:
         """k and v with learned keys and one of zeros behind, where these are asked for."""
-        count = k.shape[0]
-        rows = []
+        given, wide = k.shape[1], (k.shape[0], 1, self.kv_width)
         if self.bias_k is not None:
-            wide = (count, 1, self.kv_width)
-            rows.append((F.broadcast_to(self.bias_k, wide), F.broadcast_to(self.bias_v, wide)))
-        if "prefix_k" in self._parameters:
-            wide = (count, *self.prefix_k.shape)
-            rows.append((F.broadcast_to(self.prefix_k, wide), F.broadcast_to(self.prefix_v, wide)))
+            k = F.concatenate([k, F.broadcast_to(self.bias_k, wide)], axis=1)
+            v = F.concatenate([v, F.broadcast_to(self.bias_v, wide)], axis=1)
+        k, v, _ = self.with_prefix(k, v)
         if self.add_zero_attn:
-            zeros = F.zeros((count, 1, self.kv_width), dtype=k.dtype)
-            rows.append((zeros, zeros))
-        for key, value in rows:
-            k, v = F.concatenate([k, key], axis=1), F.concatenate([v, value], axis=1)
-        return k, v, sum(key.shape[1] for key, _ in rows)
+            zeros = F.zeros(wide, dtype=k.dtype)
+            k, v = F.concatenate([k, zeros], axis=1), F.concatenate([v, zeros], axis=1)
+        return k, v, k.shape[1] - given
 
     def _merged(self, attn_mask: Any, padding: Any, q: Any, keys: int) -> Any:
         """One mask for the scores [N, heads, L, S]: float, or bool, true where a key is seen."""

@@ -12,9 +12,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import graphc.functional as F
 from graphc import data as datasets
 from graphc import nn, optim
+from graphc.dtypes import DType
 from graphc.errors import ArgumentError
 from graphc.frontends.nn.transformer_positions import rows_from
 from graphc.frontends.tracing import Spec
@@ -40,7 +43,7 @@ class Sizes:
     bias: bool = False
 
 
-class SelfAttention(nn.Module):
+class SelfAttention(nn.PrefixedAttention):
     """Causal attention in heads; the projections to query, key and value are one product."""
 
     def __init__(self, sizes: Sizes) -> None:
@@ -56,18 +59,25 @@ class SelfAttention(nn.Module):
         if cache is not None:
             k, v = cache.append(k, v, position)
             seen = cache.seen(position, x.shape[1])
+        k, v, prefix = self.with_prefix(k, v)
+        if prefix:
+            earlier = np.tri(x.shape[1], dtype=bool) if seen is None else seen
+            seen = self.with_prefix_seen(earlier, prefix)
         q, k, v = (self._heads(part) for part in (q, k, v))
         dropout = self.sizes.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, seen, dropout, is_causal=cache is None)
+        y = F.scaled_dot_product_attention(q, k, v, seen, dropout, is_causal=seen is None)
         return self.resid_dropout(self.c_proj(y.transpose((0, 2, 1, 3)).reshape(x.shape)))
+
+    def key_type(self) -> tuple[int, DType]:
+        return self.sizes.width, self.c_attn.get_parameter("weight").dtype
 
     def _heads(self, x: Any) -> Any:
         """[N, T, width] as [N, heads, T, width / heads]."""
         return x.reshape((*x.shape[:2], self.sizes.heads, -1)).transpose((0, 2, 1, 3))
 
     def make_cache(self, rows: int) -> nn.KeyValueCache:
-        sizes, dtype = self.sizes, self.c_attn.get_parameter("weight").dtype
-        return nn.KeyValueCache(rows, sizes.context, sizes.width, dtype=dtype)
+        width, dtype = self.key_type()
+        return nn.KeyValueCache(rows, self.sizes.context, width, dtype=dtype)
 
 
 class FeedForward(nn.Module):

@@ -144,7 +144,7 @@ def test_names_may_be_others(folder: Path, capsys: pytest.CaptureFixture[str]) -
     "options, message",
     [
         (["--lora", "nothing"], "nn.lora: no layer matches 'nothing'"),
-        (["--prefix", "*"], "MultiheadAttention can carry one"),
+        (["--prefix", "*"], "nn.PrefixedAttention can carry one"),
         (["--layers", "trunk"], "--layer-decay and --layers are given together"),
         (["--rename", "module"], "--rename takes OLD=NEW"),
         (["--freeze", "*"], "no trainable parameter"),
@@ -185,3 +185,8 @@ def test_a_text_keeps_the_codes_and_sizes_of_the_run(
     np.testing.assert_allclose(merged(text), saved.model(text), rtol=1e-4, atol=1e-5)
     file = load_run("runs/gpt-2/merged.safetensors")
     np.testing.assert_array_equal(file.model(text), merged(text))
+    assert finetune(*command, "--batch-size", "4", "--prefix", "*.attn", "--length", "2") == 0
+    assert "prefix(length=2): 64 parameters on 1 layers" in capsys.readouterr().out
+    prefixed = load_run("runs/gpt-3")
+    assert not np.array_equal(prefixed.model(text), load_run("runs/gpt-1").model(text))
+    assert main(["generate", "--from", "runs/gpt-3", "--prompt", "fe", "--length", "20"]) == 0

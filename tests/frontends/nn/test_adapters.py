@@ -344,7 +344,7 @@ def test_patterns_that_match_nothing_fit_are_named() -> None:
         nn.lora(model, "1")
     with pytest.raises(ArgumentError, match="no pattern says which layers"):
         nn.lora(model)
-    with pytest.raises(ArgumentError, match=r"nn\.prefix: .* MultiheadAttention can carry one"):
+    with pytest.raises(ArgumentError, match=r"nn\.prefix: .*every nn\.PrefixedAttention can"):
         nn.prefix(model, "0")
     assert all(parameter.requires_grad for parameter in model.parameters())  # nothing was done
     nn.lora(model, "*")  # passes the normalisation over
