@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -29,3 +31,19 @@ def test_a_target_of_another_shape_is_an_error(metric: object) -> None:
             graphc.Spec((3, 1)),
             graphc.Spec((3,)),
         )
+
+
+def test_accuracy_is_one_where_the_largest_output_is_at_the_label() -> None:
+    logits = np.array([[1, 3, 2], [5, 1, 1], [2, 2, 1]], np.float32)
+    labels = np.array([1, 2, 0], np.int32)
+    result = accuracy(lambda x: x, logits, labels)
+    assert result.tolist() == [1.0, 0.0, 1.0] and result.dtype == np.float32
+
+
+def test_accuracy_can_be_traced() -> None:
+    def predict(x: Any, y: Any) -> Any:
+        return accuracy(lambda x: x, x, y)
+
+    graph = graphc.trace(predict, graphc.Spec((4, 3)), graphc.Spec((4,), "int32"))
+    (output,) = graph.outputs
+    assert (output.type.shape, output.type.dtype.name) == ((4,), "float32")
