@@ -1,4 +1,4 @@
-"""`graphc devices`: the processors that programs can run on, as graphc sees them."""
+"""`graphc devices`: the processors of this machine, as graphc sees them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _products(target: targets.Target) -> str:
 def cuda_lines() -> list[str]:
     """A line for each NVIDIA GPU, or why there is none."""
     if find_spec("cupy") is None:
-        return ["cuda  none: CuPy is not installed (pip install 'graphc[cuda]')"]
+        return ["cuda  none: CuPy is not installed; kernels are printed, running them is to come"]
     import cupy
 
     try:
