@@ -42,14 +42,6 @@ class Executable(Protocol):
         ...
 
 
-class Memory(Protocol):
-    """Where state tensors lie; `graphc.runtime.state.State` is one."""
-
-    def address(self, name: str) -> int: ...
-
-    def array(self, name: str) -> Array: ...
-
-
 @dataclass(frozen=True)
 class KernelCode:
     """The code of a schedule's kernels.
