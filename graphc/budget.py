@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-from graphc.errors import MemoryBudgetError
+import numpy as np
+
+from graphc.errors import ArgumentError, MemoryBudgetError
 from graphc.inspect.memory_report import by_line
 from graphc.planning.memory_plan import MemoryPlan
 from graphc.planning.text import format_bytes
@@ -47,10 +49,11 @@ def within_budget(way: _Way, budget_bytes: int | None, threads: int) -> tuple[_W
     """The way that was taken, and its result, of a peak of at most the budget (None: any).
 
     What was found before is taken again with no search. Raises MemoryBudgetError with the least
-    peak that was reached.
+    peak that was reached, ArgumentError for a budget that is no number of bytes.
     """
     if budget_bytes is None:
         return way, way.result()
+    _expect_bytes(budget_bytes)
     name = f"{budget_bytes} bytes, {threads} threads"
     known = way.remembered(name)
     if known is not None:
@@ -60,6 +63,14 @@ def within_budget(way: _Way, budget_bytes: int | None, threads: int) -> tuple[_W
     found = _Search(way, budget_bytes, threads).run(way)
     way.remember(name, found[0])
     return found
+
+
+def _expect_bytes(budget: object) -> None:
+    """Raises ArgumentError for what is no number of bytes."""
+    if not isinstance(budget, int | np.integer) or isinstance(budget, bool) or budget <= 0:
+        raise ArgumentError(
+            f"memory_budget is {budget!r}, expected a whole number of bytes above 0, or None"
+        )
 
 
 class _Search:

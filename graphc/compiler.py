@@ -24,6 +24,7 @@ from graphc.runtime.compiled import Compiled, layout_of
 from graphc.runtime.kept import KeptProgram
 from graphc.runtime.program import Program
 from graphc.runtime.state import State
+from graphc.runtime.turns import MAKING
 from graphc.runtime.workspace import Workspace
 
 
@@ -45,15 +46,14 @@ def compile_graph(
     the peak stays above.
     """
     state = State() if state is None else state
-    names = [value.name for value in graph.state if value.name in state]
-    fixed = {name: state[name].order for name in names if state[name].locked}
-    compilation = _Compilation(graph, passes, fixed, find(backend))
-    compilation, compiled = within_budget(compilation, memory_budget, _threads(threads))
-    plan = compiled.plan.with_threads(_threads(threads))
-    for storage in compiled.layout.storages:
-        if storage.purpose == "state" and not state[storage.name].locked:
-            state.set_order(storage.name, storage.order)
-    executable = compilation.backend.load(compiled, state, plan.threads, workspace)
+    with MAKING:
+        compilation = _Compilation(graph, passes, _settled(graph, state), find(backend))
+        compilation, compiled = within_budget(compilation, memory_budget, _threads(threads))
+        plan = compiled.plan.with_threads(_threads(threads))
+        for storage in compiled.layout.storages:
+            if storage.purpose == "state" and not state[storage.name].locked:
+                state.set_order(storage.name, storage.order)
+        executable = compilation.backend.load(compiled, state, plan.threads, workspace)
     return Program(graph, compiled, plan, executable, lambda: compilation.stages)
 
 
@@ -69,6 +69,12 @@ def memory_of(
     compilation = _Compilation(graph, passes, {}, find(backend))
     _, compiled = within_budget(compilation, memory_budget, _threads(threads))
     return compiled.plan.with_threads(_threads(threads))
+
+
+def _settled(graph: Graph, state: State) -> Mapping[str, tuple[int, ...]]:
+    """The orders of the state tensors that another program holds."""
+    names = [value.name for value in graph.state if value.name in state]
+    return {name: state[name].order for name in names if state[name].locked}
 
 
 def _threads(threads: int | None) -> int:

@@ -14,7 +14,7 @@ from graphc import Spec, TrainStep, nn, optim
 from graphc import budget as budget_module
 from graphc.budget import MOST_TRIES
 from graphc.compiler import memory_of
-from graphc.errors import MemoryBudgetError
+from graphc.errors import ArgumentError, MemoryBudgetError
 from graphc.models.resnet20 import ResNet20
 from graphc.passes.pipeline_text import format_pipeline
 from graphc.passes.pipelines import DEFAULT
@@ -191,3 +191,9 @@ def test_a_choice_that_no_longer_fits_is_made_anew(
     (choice,) = kept.CHOICES.entries()
     kept.CHOICES.write(choice.path.name, format_pipeline(DEFAULT).encode())
     assert text_step(memory_budget=budget).program.memory.peak_bytes <= budget
+
+
+@pytest.mark.parametrize("budget", [0, -5, 1e6, "8MB", True])
+def test_a_budget_is_a_number_of_bytes(budget: Any) -> None:
+    with pytest.raises(ArgumentError, match=f"memory_budget is {budget!r}"):
+        memory_of(image_step().graph, memory_budget=budget)

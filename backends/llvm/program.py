@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -31,6 +32,9 @@ from .threads import STOP_BYTE
 
 Array = np.ndarray[Any, Any]
 _SYNC_BYTES = 1024
+
+# Those that have workers: a forked process has the programs, but not their workers.
+_sharing: weakref.WeakSet[NativeProgram] = weakref.WeakSet()
 
 
 def identity() -> str:
@@ -94,11 +98,14 @@ class NativeProgram:
         named = (*self._layout.inputs, *self._layout.outputs)
         self._places = [self._slots[name] for name in named]
         self._fill_table(self._arena.ctypes.data, scratch)
-        self._run = self._function("run", None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+        types = (None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+        self._run = self._native = self._function("run", *types)
         self._arguments = (ctypes.addressof(self._table), sync, self.threads)
         self._lock = workspace.lock
         self._outputs = Outputs([self._layout.by_name[name] for name in self._layout.outputs])
-        self._start_workers(sync)
+        if self.threads > 1:
+            self._start_workers()
+            _sharing.add(self)
 
     def _function(self, name: str, *types: Any) -> Callable[..., Any]:
         """A function of the objects; `types` are those of its result and arguments."""
@@ -122,7 +129,7 @@ class NativeProgram:
                 self._table[slot] = array.ctypes.data
         self._table[len(self._layout.storages)] = scratch
 
-    def _start_workers(self, sync: int) -> None:
+    def _start_workers(self) -> None:
         types = (ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
         work = self._function("work", None, *types)
         memory = (self._table, self._sync, self._arena, self._scratch)
@@ -133,10 +140,21 @@ class NativeProgram:
                 target=_work, args=(work, arguments, kept), daemon=True, name=f"graphc-{number}"
             )
             worker.start()
-        if self.threads > 1:
-            leave = self._function("leave", None, ctypes.c_void_p, ctypes.c_int64)
-            ending = weakref.finalize(self, _stop, leave, self._sync, sync, self.threads, kept)
-            ending.atexit = False
+        leave = self._function("leave", None, ctypes.c_void_p, ctypes.c_int64)
+        _, sync, threads = self._arguments
+        self._ending = weakref.finalize(self, _stop, leave, self._sync, sync, threads, kept)
+        self._ending.atexit = False
+
+    def lose_workers(self) -> None:
+        """In a forked process: new ones start at the next run, if there is one."""
+        self._ending.detach()
+        self._sync[:] = 0
+        self._run = self._start_and_run
+
+    def _start_and_run(self, *arguments: int) -> None:
+        self._run = self._native
+        self._start_workers()
+        self._run(*arguments)
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Arrays of the inputs' shapes and types, contiguous, to new arrays of the outputs."""
@@ -156,6 +174,15 @@ class NativeProgram:
 
     def kernel_code(self, kernel: str, form: str) -> str:
         return kernel_code(self.compiled.schedule.kernels[kernel], form, self.target)
+
+
+def _lose_workers() -> None:
+    for program in tuple(_sharing):
+        program.lose_workers()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_lose_workers)
 
 
 def _work(work: Any, arguments: tuple[int, ...], kept: object) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from graphc.dtypes import DType, uint32
 from graphc.ir import TensorType
 from graphc.runtime.state import Slot, State
+from graphc.runtime.turns import MAKING
 
 
 class Holder(ABC):
@@ -38,9 +39,10 @@ class Holder(ABC):
 
     def make(self, seed: int, name: str) -> Slot:
         """The slot, made now where there is none yet."""
-        if self.slot is None:
-            self.slot = Slot(np.asarray(self.initial(seed, name), self.dtype.numpy))
-        return self.slot
+        with MAKING:
+            if self.slot is None:
+                self.slot = Slot(np.asarray(self.initial(seed, name), self.dtype.numpy))
+            return self.slot
 
 
 class RandomKey(Holder):

@@ -23,6 +23,7 @@ from graphc.passes.base import Pipeline
 from graphc.runtime.profile import Profile
 from graphc.runtime.program import Program
 from graphc.runtime.state import State, check_names
+from graphc.runtime.turns import MAKING
 from graphc.runtime.workspace import Workspace
 
 Array = np.ndarray[Any, Any]
@@ -119,10 +120,11 @@ class TrainStep:
 
     def compile(self) -> Program:
         """Compile the programs of all buckets, unless that was done; the last one."""
-        if not self._programs:
-            # The largest first: its arena serves the others, too.
-            made = [self._compiled(graph.graph, self.state) for graph in reversed(self._graphs)]
-            self._programs = tuple(reversed(made))
+        with MAKING:
+            if not self._programs:
+                # The largest first: its arena serves the others, too.
+                made = [self._compiled(graph.graph, self.state) for graph in reversed(self._graphs)]
+                self._programs = tuple(reversed(made))
         return self._programs[-1]
 
     def _compiled(self, graph: Graph, state: State) -> Program:
@@ -147,14 +149,18 @@ class TrainStep:
     @property
     def state(self) -> State:
         """All tensors that the step reads and updates; made at first use, from the seed."""
-        if self._state is None:
-            holders = {name: h for made in self._graphs for name, h in made.holders.items()}
-            slots = {slot.name: slot for made in self._graphs for slot in made.slots}
-            state = make_state(holders, self.seed)
-            for name, slot in slots.items():
-                state.add(name, slot.initial)
-            self._state = state
+        with MAKING:
+            if self._state is None:
+                self._state = self._made_state()
         return self._state
+
+    def _made_state(self) -> State:
+        holders = {name: h for made in self._graphs for name, h in made.holders.items()}
+        slots = {slot.name: slot for made in self._graphs for slot in made.slots}
+        state = make_state(holders, self.seed)
+        for name, slot in slots.items():
+            state.add(name, slot.initial)
+        return state
 
     def state_dict(self) -> dict[str, Array]:
         """{model.<name>, optimizer.<parameter>.<slot>, step, key: elements}."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphc.runtime.state import ALIGNMENT_BYTES
+from graphc.runtime.turns import waited_for_by_forks
 
 Memory = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -21,7 +22,7 @@ class Workspace:
     """One arena for several programs, and the lock that keeps them from running at once."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = waited_for_by_forks(threading.Lock())
         self._arena = aligned_zeros(0)
 
     def arena(self, size: int) -> Memory:
