@@ -44,7 +44,8 @@ from graphc.target import Target
 from .elementwise import loads, stride
 
 _ELEMENT, _HELD = "row.element", "row.held"
-_LEAST_ELEMENTS = 16
+# In vectors, one formula for 3 elements takes no longer than two of one element.
+_LEAST_ELEMENTS = 3
 
 
 def hold_rows(kernel: Kernel, target: Target) -> Kernel:

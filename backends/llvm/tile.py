@@ -9,6 +9,7 @@ from graphc.loops import Kernel
 from graphc.target import Target
 
 from .attention import tile_local_blocks
+from .collapsed import collapse
 from .columns import sink_columns
 from .contraction import tile_contraction
 from .elementwise import vectorise
@@ -24,5 +25,5 @@ def tile(kernel: Kernel, target: Target) -> Kernel:
         or tile_contraction(kernel, target)
         or tile_transposed(kernel, target)
         or sink_columns(kernel)
-        or join_folds(vectorise(hold_rows(kernel, target)), target)
+        or join_folds(vectorise(hold_rows(collapse(kernel, target), target)), target)
     )

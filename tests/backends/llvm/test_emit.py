@@ -16,16 +16,18 @@ from graphc.loops.evaluate import run_kernel
 from tests.kernel_samples import SAMPLES
 
 
-def run_compiled(kernel, arrays, where):
+def run_compiled(kernel, arrays, where, naive=None):
+    """What a kernel makes of the arrays, which lie as the buffers of the naive one say."""
+    buffers = (naive or kernel).buffers
     text = emit_kernel(kernel, "k", where)
     library = Library([object_code(module_text([text]), where)], where)
     function = ctypes.CFUNCTYPE(
-        None, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_void_p] * (len(kernel.buffers) + 1)
+        None, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_void_p] * (len(buffers) + 1)
     )(library.address("k"))
     scratch, address = _aligned(text.scratch_bytes + 64)
     scratch[:] = 255  # undefined until stored; what lies behind it stays as it is
     flat = []
-    for buffer in kernel.buffers:
+    for buffer in buffers:
         logical = np.asarray(arrays[buffer.name]).reshape(buffer.shape)
         order = buffer.order or tuple(range(len(buffer.shape)))
         flat.append(np.array(logical.transpose(order), order="C"))
@@ -33,7 +35,7 @@ def run_compiled(kernel, arrays, where):
         function(thread, 2, *[array.ctypes.data for array in flat], address)
     assert scratch[text.scratch_bytes :].tolist() == [255] * 64
     results = {}
-    for buffer, array in zip(kernel.buffers, flat, strict=True):
+    for buffer, array in zip(buffers, flat, strict=True):
         order = buffer.order or tuple(range(len(buffer.shape)))
         results[buffer.name] = array.transpose(np.argsort(order))
     return results

@@ -21,6 +21,8 @@ from tests.backends.llvm.tiling_kernels import (
     CROSSING,
     NORM_GRADIENT,
     PRODUCT,
+    ROWS_APART,
+    ROWS_TOGETHER,
     SOFTMAX,
     WEIGHT_GRADIENT,
     strided,
@@ -49,9 +51,16 @@ def test_tiled_equals_naive(text, where):
     }
     expected = {name: array.copy() for name, array in arrays.items()}
     run_kernel(naive, expected)
-    found = run_compiled(tile(naive, where), arrays, where)
+    found = run_compiled(tile(naive, where), arrays, where, naive)
     for buffer in naive.buffers:
         np.testing.assert_array_equal(found[buffer.name], expected[buffer.name])
+
+
+def test_rows_that_lie_together_and_fill_no_vectors_are_one():
+    together = tile(parse_kernel(ROWS_TOGETHER.format(m=9, n=10, k=5)), target.X86_64_V4)
+    assert "in 0..90" in str(together) and "0..10 " not in str(together)
+    for text in (ROWS_TOGETHER.format(m=9, n=16, k=5), ROWS_APART.format(m=9, n=10)):
+        assert "parallel" in str(tile(parse_kernel(text), target.X86_64_V4)).split("0..9 ")[0]
 
 
 def test_a_strided_gradient_has_tiles_without_remainders():
@@ -112,9 +121,11 @@ def test_what_tiles_will_need_next_is_fetched():
     verify_kernel(tiled)
     for buffer in ("b0", "b1", "b2"):
         assert f"prefetch {buffer}" in str(tiled)
-    high = parse_kernel(PRODUCT.format(m=8000, n=130, k=83))  # its copies hardly count
+    high = parse_kernel(PRODUCT.format(m=40000, n=130, k=83))  # its copies hardly count
+    tiled = str(tile(high, replace(small, l2_bytes=1 << 22)))
+    assert "local panel" in tiled and "prefetch" not in tiled
     tiled = str(tile(high, replace(small, l2_bytes=1 << 17)))
-    assert "local panel" in tiled and "prefetch b1" not in tiled
+    assert "prefetch b0" in tiled and "prefetch b1" in tiled
 
 
 def test_sums_over_the_same_elements_share_a_loop():
@@ -150,7 +161,7 @@ def test_powers_of_two_by_one_instruction_have_the_bits_of_two_steps(name, dtype
     run_kernel(naive, expected)
     assert np.isinf(expected["b1"]).any() and (expected["b1"] == 0).any()
     for where in RUNNABLE:
-        found = run_compiled(tile(naive, where), arrays, where)
+        found = run_compiled(tile(naive, where), arrays, where, naive)
         np.testing.assert_array_equal(found["b1"], expected["b1"])
     llvm = emit_kernel(tile(naive, target.X86_64_V4), "k", target.X86_64_V4).definition
     assert ("scalef" in llvm) == ((name, dtype) != ("pow", "float32"))  # which is of float64 inside

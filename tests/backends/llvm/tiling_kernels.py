@@ -74,6 +74,32 @@ kernel @norm_gradient(in b0: f32[{m},{n}], in b1: f32[{m},{n}], inout b2: f32[{m
 }}
 """
 
+ROWS_TOGETHER = """
+kernel @rows(
+    in b0: bool[], inout b1: f32[{n},{m}] order(1,0), in b2: f32[{k},{n},{m}] order(0,2,1),
+    in b3: f32[{k}]
+) {{
+  parallel i2 in 0..{m} {{
+    parallel i1 in 0..{n} {{
+      let v1 = b2[2, i1, i2] * b3[1]
+      let v2 = b1[i1, i2] + tanh(v1)
+      store b1[i1, i2] = select(b0[], v2, b1[i1, i2])
+    }}
+  }}
+}}
+"""
+
+ROWS_APART = """
+kernel @apart(in b0: f32[{m},{n}], in b1: f32[{m}], out b2: f32[{m},{n}]) {{
+  parallel i1 in 0..{m} {{
+    parallel i2 in 0..{n} {{
+      let v1 = cast<f32>(i2)
+      store b2[i1, i2] = b0[i1, i2] + b1[i1] * v1
+    }}
+  }}
+}}
+"""
+
 ACROSS = """
 kernel @across(in b0: f32[{n},{m}], out b1: f32[{m}], out b2: f32[{m},{n}]) {{
   parallel i0 in 0..{m} {{
@@ -302,6 +328,11 @@ def strided(n: int, c: int, o: int, p: int, k: int, stride: int) -> str:
 
 CASES = {
     **{
+        f"rows {m}x{n} {name}": text.format(m=m, n=n, k=5)
+        for name, text in (("together", ROWS_TOGETHER), ("apart", ROWS_APART))
+        for m, n in ((9, 10), (700, 3), (4, 16))
+    },
+    **{
         f"across rows {m}x{k}/{lanes}": ACROSS_ROWS.format(m=m, k=k, lanes=lanes)
         for m, k, lanes in ((70, 37, 16), (37, 200, 64), (130, 5, 16))
     },
@@ -332,7 +363,10 @@ CASES = {
         f"norm gradient {m}x{n}/{lanes}": NORM_GRADIENT.format(m=m, n=n, lanes=lanes)
         for m, n, lanes in ((9, 300, 64), (5, 37, 16), (3, 70, 4), (40, 6, 1))
     },
-    **{f"softmax {m}x{n}": SOFTMAX.format(m=m, n=n) for m, n in ((9, 300), (40, 77), (3, 16))},
+    **{
+        f"softmax {m}x{n}": SOFTMAX.format(m=m, n=n)
+        for m, n in ((9, 300), (40, 77), (3, 16), (9, 5))
+    },
     "overwritten": OVERWRITTEN.format(m=5, n=40),
     **{f"across {m}x{n}": ACROSS.format(m=m, n=n) for m, n in ((40, 77), (9, 300))},
     **{f"powers {m}x{n}": SUM_OF_POWERS.format(m=m, n=n) for m, n in ((7, 300), (4, 65))},
