@@ -36,7 +36,7 @@ _ROW, _COLUMN = "tile.row", "tile.column"
 _LINE_BYTES = 64
 
 # Rows of a group up to which fetching a panel costs less than it saves of the copy.
-_FEW_ROWS = 512
+_FEW_ROWS = 4096
 
 # Products of a tile's column that take longer than a line does from memory.
 _LONG = 384
@@ -72,20 +72,39 @@ def _lines(
 
 
 def next_of_a(blocks: Blocks, place: Mapping[str, Expr]) -> Prefetch | None:
-    """The line with the last row of the next tile, at the same k; None where lines are foreseen,
-    stay in the first cache anyway, or loads limit the tile."""
+    """A line of the next tile's rows, with each product: the line with the last row at the same k
+    where a's neighbours along k lie apart, else the line of one row after the other.
+
+    None where lines stay near anyway, or loads limit the tile.
+    """
     a, rows, tile = blocks.nest.dot.body[0], blocks.rows, blocks.tile
-    if not blocks.takes_a_line_for_each_k or not isinstance(a, Load) or a.guard is not None:
+    if not isinstance(a, Load) or a.guard is not None:
         return None
-    vectors = -(-tile.wide * a.dtype.itemsize // blocks.target.vector_bytes)
-    loads_limit = tile.high * vectors <= tile.high + vectors + 1
-    near = blocks.chunk_depth * _LINE_BYTES <= blocks.target.l1_bytes // 2
-    if near or loads_limit or rows.step > 1 or blocks.nest.dot.where is not None:
+    if rows.step > 1 or blocks.nest.dot.where is not None:
+        return None
+    row: Expr
+    if blocks.takes_a_line_for_each_k:
+        vectors = -(-tile.wide * a.dtype.itemsize // blocks.target.vector_bytes)
+        loads_limit = tile.high * vectors <= tile.high + vectors + 1
+        near = blocks.chunk_depth * _LINE_BYTES <= blocks.target.l1_bytes // 2
+        if near or loads_limit:
+            return None
+        row = index(2 * tile.high - 1)
+    elif _streams(a, blocks):
+        turn = mod(blocks.depth_index, _LINE_BYTES // a.dtype.itemsize)
+        row = add(call("min", turn, index(tile.high - 1)), tile.high)
+    else:
         return None
     name = rows.names[0]
-    last = add(tile.row_block, 2 * tile.high - 1)
-    known = {**place, name: call("min", last, index(blocks.nest.extent(name) - 1))}
+    last = index(blocks.nest.extent(name) - 1)
+    known = {**place, name: call("min", add(tile.row_block, row), last)}
     return Prefetch(a.buffer, tuple(substitute(i, known) for i in a.index))
+
+
+def _streams(a: Load, blocks: Blocks) -> bool:
+    """Whether a group's rows of a plain product, which follow k, outgrow the second cache."""
+    long = blocks.chunk_depth * blocks.tile.high >= _LONG
+    return long and len(blocks.nest.dot.axes) == 1 and blocks.group_bytes > blocks.target.l2_bytes
 
 
 def next_of_b(blocks: Blocks) -> Prefetch | None:

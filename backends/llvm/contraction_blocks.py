@@ -44,7 +44,7 @@ _PANEL, _COLUMN = "panel", "tile.column"
 _ROWS_FOR_PANEL = 64
 _SEVERAL_LINES, _ROWS_FOR_WIDE_PANEL, _ROWS_FOR_SHORT_PANEL = 4, 256, 1024
 # Rows of a group where there are enough items without: the copy then hardly counts.
-_ROWS_IN_GROUP, _FEW_ITEMS = 256, 4
+_ROWS_IN_GROUP, _FEW_ITEMS = 1024, 4
 _ROWS_WITHOUT_PANEL = 16
 _LINE_BYTES = 64
 # Work items to share out among threads, where there are rows enough.
@@ -107,13 +107,23 @@ class Blocks:
         a streams at a tenth of the rate of b, so that its part may outgrow the second cache.
         """
         rows = self.all_rows
-        read = rows * self.chunk_depth * self.nest.dot.dtype.itemsize
+        read = rows * self._row_bytes
         others = self.column_tiles * math.prod(n for _, n in self.outer)
         wanted = max(-(-read // (2 * self.target.l2_bytes)), -(-_ITEMS // others))
         least = _ROWS_IN_GROUP if others >= _FEW_ITEMS else _ROWS_FOR_PANEL
         if self.panel is None:
             least = _ROWS_WITHOUT_PANEL
         return min(wanted, max(1, rows // least))
+
+    @property
+    def _row_bytes(self) -> int:
+        """What a row reads of a in a block of k."""
+        return self.chunk_depth * self.nest.dot.dtype.itemsize
+
+    @property
+    def group_bytes(self) -> int:
+        """What the rows of a group read of a in a block of k."""
+        return self.all_rows // self.groups * self._row_bytes
 
     @property
     def group_start(self) -> Expr:
