@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from graphc.loops import (
     Axis,
@@ -44,6 +45,7 @@ from graphc.loops.kernel import LoopKind
 from graphc.target import Target
 
 from .attention_ahead import Ahead, Rows
+from .elementwise import loads
 from .register_products import Product
 from .single_row import part, single, worth_crossing
 from .transposed import tile_transposed
@@ -96,6 +98,9 @@ def _shared_out(
 def _extent(loop: Loop) -> int:
     assert isinstance(loop.upper, Literal)
     return int(loop.upper.value)
+
+
+Places: TypeAlias = Mapping[str, tuple[Expr, ...]]
 
 
 @dataclass
@@ -185,7 +190,7 @@ class _Blocks:
             return None
         if not all(isinstance(s, Let | Store) for s in inner.body) or _extent(inner) < 2:
             return None
-        held = self._accumulators(inner)
+        held = self._accumulators(loop, inner)
         return self._in_registers(loop, inner, held) if held else None
 
     def _of_one_row(self, loop: Loop) -> Sequence[Statement] | None:
@@ -197,36 +202,49 @@ class _Blocks:
         rows, ahead, behind = parted
         self.buffers.update((row.name, row) for row in rows)
         before = [self._vectors([loop], ahead)] if ahead else []
-        folded = self._in_registers(loop, single(behind), held)
+        places = {buffer.name: (index(0),) for buffer in held}
+        folded = self._in_registers(loop, single(behind), places)
         return (*map(Local, rows), *before, *folded)
 
-    def _in_registers(self, loop: Loop, inner: Loop, held: Sequence[Buffer]) -> Sequence[Statement]:
+    def _in_registers(self, loop: Loop, inner: Loop, held: Places) -> Sequence[Statement]:
+        """`held` are the rows that `inner` updates, and where; the buffers hold more, maybe."""
         kind: LoopKind = "vector" if _extent(inner) > 1 else "unroll"
-        names = {buffer.name: f"{buffer.name}.{loop.var}" for buffer in held}
-        body = tuple(_renamed(s, names) for s in inner.body)
-        registers = [
-            replace(b, name=names[b.name], shape=(1, *b.shape), space="register") for b in held
-        ]
-        at = (variable(inner.var),)
-        own = (index(0), *at)
-        fill = tuple(Store(names[b.name], own, load(b.name, at, b.dtype)) for b in held)
-        spill = tuple(Store(b.name, at, load(names[b.name], own, b.dtype)) for b in held)
+        own = (index(0), variable(inner.var))
+        registers, fill, spill = [], [], []
+        for name, at in held.items():
+            buffer = self.buffers[name]
+            row = Buffer(f"{name}.{loop.var}", (1, _extent(inner)), buffer.dtype, space="register")
+            registers.append(row)
+            fill.append(Store(row.name, own, load(name, at, row.dtype)))
+            spill.append(Store(name, at, load(row.name, own, row.dtype)))
+        names = {name: row.name for name, row in zip(held, registers, strict=True)}
+        body = tuple(_renamed(s, names, own) for s in inner.body)
         return (
             *map(Local, registers),
-            replace(inner, kind=kind, body=fill),
+            replace(inner, kind=kind, body=tuple(fill)),
             replace(loop, body=(replace(inner, kind=kind, body=body),)),
-            replace(inner, kind=kind, body=spill),
+            replace(inner, kind=kind, body=tuple(spill)),
         )
 
-    def _accumulators(self, inner: Loop) -> list[Buffer]:
-        """Local rows that an iteration stores to at its own index alone."""
-        at = (variable(inner.var),)
+    def _accumulators(self, loop: Loop, inner: Loop) -> Places:
+        """Local rows that `inner` stores to and reads at one place, its own in each round."""
         stores = [s for s in inner.body if isinstance(s, Store)]
         if not all(self._stride(s, inner.var) == 1 for s in stores):
-            return []
-        rows = [buffer for buffer in self._stored(inner) if buffer.space == "scratch"]
-        rows = [row for row in rows if row.shape == (_extent(inner),)]
-        return [row for row in rows if all(s.index == at for s in stores if s.buffer == row.name)]
+            return {}
+        used: dict[str, set[tuple[Expr, ...]]] = {s.buffer: set() for s in stores}
+        for s in inner.body:
+            assert isinstance(s, Let | Store)
+            found: list[Load | Store] = [*loads(s.value)]
+            found += [s] if isinstance(s, Store) else []
+            for access in found:
+                used.get(access.buffer, set()).add(access.index)
+        return {
+            name: next(iter(places))
+            for name, places in used.items()
+            if self.buffers[name].space == "scratch"
+            and len(self.buffers[name].shape) == len(places) == 1
+            and all(loop.var not in free_variables(*at) for at in places)
+        }
 
     def _stored(self, loop: Loop) -> list[Buffer]:
         found = dict.fromkeys(s.buffer for s in loop.body if isinstance(s, Store))
@@ -286,20 +304,18 @@ class _Blocks:
         return (Local(copy), *copied), Load(name, at, b.dtype)
 
 
-def _renamed(statement: Statement, names: Mapping[str, str]) -> Statement:
+def _renamed(statement: Statement, names: Mapping[str, str], own: tuple[Expr, ...]) -> Statement:
     """A let or store with rows in registers instead: tiles of one row, by their names."""
-    if isinstance(statement, Let):
-        return Let(statement.name, _loads_renamed(statement.value, names))
-    assert isinstance(statement, Store)
-    value = _loads_renamed(statement.value, names)
-    if statement.buffer not in names:
-        return replace(statement, value=value)
-    return Store(names[statement.buffer], (index(0), *statement.index), value)
+    assert isinstance(statement, Let | Store)
+    value = _loads_renamed(statement.value, names, own)
+    if isinstance(statement, Store) and statement.buffer in names:
+        return Store(names[statement.buffer], own, value)
+    return replace(statement, value=value)
 
 
-def _loads_renamed(expr: Expr, names: Mapping[str, str]) -> Expr:
-    parts = tuple(_loads_renamed(part, names) for part in children(expr))
+def _loads_renamed(expr: Expr, names: Mapping[str, str], own: tuple[Expr, ...]) -> Expr:
+    parts = tuple(_loads_renamed(part, names, own) for part in children(expr))
     expr = with_children(expr, parts)
     if isinstance(expr, Load) and expr.buffer in names:
-        return replace(expr, buffer=names[expr.buffer], index=(index(0), *expr.index))
+        return replace(expr, buffer=names[expr.buffer], index=own)
     return expr

@@ -115,6 +115,23 @@ def _shift_right(args: Sequence[Interval]) -> Interval | None:
     return _corners(lambda x, y: x >> y, a, b) if b.low >= 0 and b.high < 32 else None
 
 
+def _less(args: Sequence[Interval]) -> Interval:
+    a, b = args
+    return Interval(int(a.high < b.low), int(a.low < b.high))
+
+
+def _at_most(args: Sequence[Interval]) -> Interval:
+    a, b = args
+    return Interval(int(a.high <= b.low), int(a.low <= b.high))
+
+
+def _equal(args: Sequence[Interval]) -> Interval:
+    a, b = args
+    return Interval(
+        int(a.low == a.high == b.low == b.high), int(a.low <= b.high and b.low <= a.high)
+    )
+
+
 _RULES: dict[str, Callable[[Sequence[Interval]], Interval | None]] = {
     "add": lambda args: _corners(lambda x, y: x + y, *args),
     "sub": _sub,
@@ -127,6 +144,9 @@ _RULES: dict[str, Callable[[Sequence[Interval]], Interval | None]] = {
     "mod": _mod,
     "and": _and,
     "select": _select,
+    "lt": _less,
+    "le": _at_most,
+    "eq": _equal,
     "cast": lambda args: args[0],
     "shr": _shift_right,
 }

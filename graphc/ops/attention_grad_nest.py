@@ -20,7 +20,17 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from graphc.loops import Buffer, Expr, Local, Statement, add, call, mul, select
-from graphc.ops.attention_blocks import Block, Nest, dot, parallel, query_block, read, serial, write
+from graphc.ops.attention_blocks import (
+    Block,
+    Nest,
+    Strip,
+    dot,
+    parallel,
+    query_block,
+    read,
+    serial,
+    write,
+)
 from graphc.ops.define import NestContext
 
 Other: TypeAlias = Callable[[Expr, Expr], Expr]
@@ -112,30 +122,35 @@ class _Backward:
         nest = self.nest
         p, d = (nest.local(name, keys.size, self.queries.size) for name in ("p", "d"))
         _, dk, dv = nest.ctx.results
-        return [
-            Local(p),
-            Local(d),
-            *nest.bias_block((self.b, self.h), self.queries, keys, p),
-            self._probabilities(keys, p),
-            self._score_gradients(keys, p, d),
-            self._add_rows(keys, dv, p, self._gradient, 1.0),
-            self._add_rows(keys, dk, d, self._query, nest.attention.scale),
-            self._add_queries(keys, d),
-        ]
+        made: list[Statement] = [Local(p), Local(d)]
+        made += nest.bias_block((self.b, self.h), self.queries, keys, p)
+        by_keys = list(nest.by_keys(self.queries, keys))
+        made += (self._probabilities(keys, p, *strips) for strips in by_keys)
+        made += (self._score_gradients(keys, p, d, *strips) for strips in by_keys)
+        made += (self._add_rows(keys, dv, p, self._gradient, 1.0, *strips) for strips in by_keys)
+        scale = nest.attention.scale
+        made += (self._add_rows(keys, dk, d, self._query, scale, *strips) for strips in by_keys)
+        by_queries = nest.by_queries(self.queries, keys)
+        return [*made, *(self._add_queries(keys, d, *strips) for strips in by_queries)]
 
-    def _probabilities(self, keys: Block, p: Buffer) -> Statement:
+    def _probabilities(self, keys: Block, p: Buffer, some_keys: Strip, some: Strip) -> Statement:
         nest = self.nest
-        j, i, e = (nest.variable(name) for name in ("j", "i", "e"))
+        row, column, e = (nest.variable(name) for name in ("j", "i", "e"))
+        j, i = some_keys.at(row), some.at(column)
         product = dot(e, nest.attention.width, self._key(1, keys, j, e), read(self.q, e, i))
         let, value = nest.let("s", product)
         score = nest.score((self.b, self.h), self.queries, i, keys, j, value, p)
         power = call("exp_negative", call("sub", score, read(self.lse, i)))
-        return parallel((j, i), p.shape, let, write(p, power, j, i))
+        inner = (let, write(p, power, j, i))
+        return parallel((row, column), (some_keys.size, some.size), *inner)
 
-    def _score_gradients(self, keys: Block, p: Buffer, d: Buffer) -> Statement:
+    def _score_gradients(
+        self, keys: Block, p: Buffer, d: Buffer, some_keys: Strip, some: Strip
+    ) -> Statement:
         """d, and p as the values met it: with dropout."""
         nest = self.nest
-        j, i, e = (nest.variable(name) for name in ("j", "i", "e"))
+        row, column, e = (nest.variable(name) for name in ("j", "i", "e"))
+        j, i = some_keys.at(row), some.at(column)
         width = nest.attention.value_width
         product = dot(e, width, self._key(2, keys, j, e), read(self.dy, e, i))
         let, dp = nest.let("dp", product)
@@ -151,29 +166,40 @@ class _Backward:
         statements.append(write(d, call("mul", power, difference), j, i))
         if nest.attention.dropout:
             statements.append(write(p, nest.dropped(flag, power), j, i))
-        return parallel((j, i), p.shape, *statements)
+        return parallel((row, column), (some_keys.size, some.size), *statements)
 
     def _add_rows(
-        self, keys: Block, result: Buffer, factors: Buffer, other: Other, scale: float
+        self,
+        keys: Block,
+        result: Buffer,
+        factors: Buffer,
+        other: Other,
+        scale: float,
+        some_keys: Strip,
+        some: Strip,
     ) -> Statement:
-        """result[j] += scale Σ factors[j, i] other[i], over the block's queries."""
+        """result[j] += scale Σ factors[j, i] other[i], over some of the block's queries."""
         nest = self.nest
-        j, e, i = (nest.variable(name) for name in ("j", "e", "i"))
-        product = dot(i, self.queries.size, read(factors, j, i), other(i, e))
+        row, e, column = (nest.variable(name) for name in ("j", "e", "i"))
+        j, i = some_keys.at(row), some.at(column)
+        product = dot(column, some.size, read(factors, j, i), other(i, e))
         let, value = nest.let("w", product)
         at = (self.b, self.key_head, keys.at(j), e)
         old = read(result, *at)
         total = call("add", old, value)
         if scale != 1:
             total = call("fma", value, nest.const(scale), old)
-        return parallel((j, e), (keys.size, result.shape[3]), let, write(result, total, *at))
+        extents = (some_keys.size, result.shape[3])
+        return parallel((row, e), extents, let, write(result, total, *at))
 
-    def _add_queries(self, keys: Block, d: Buffer) -> Statement:
+    def _add_queries(self, keys: Block, d: Buffer, some: Strip, some_keys: Strip) -> Statement:
         nest = self.nest
-        i, e, j = (nest.variable(name) for name in ("i", "e", "j"))
-        let, value = nest.let("w", dot(j, keys.size, read(d, j, i), self._key(1, keys, j, e)))
+        row, e, j = (nest.variable(name) for name in ("i", "e", "j"))
+        i = some.at(row)
+        product = dot(j, some_keys.size, read(d, j, i), self._key(1, keys, j, e))
+        let, value = nest.let("w", product)
         total = call("add", read(self.dq, i, e), value)
-        return parallel((i, e), self.dq.shape, let, write(self.dq, total, i, e))
+        return parallel((row, e), (some.size, self.dq.shape[1]), let, write(self.dq, total, i, e))
 
     def _finish(self) -> Statement:
         nest = self.nest

@@ -17,13 +17,14 @@ ever exists.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from graphc.loops import Buffer, Expr, Local, Statement, add, call, floordiv, mul, select
 from graphc.ops.attention_blocks import (
     Block,
     Nest,
+    Strip,
     cut,
     dot,
     parallel,
@@ -42,7 +43,7 @@ def attention_nest(ctx: NestContext) -> Sequence[Statement]:
     size = query_block(attention.width + attention.value_width, nest.dtype)
     made = []
     for first, count, rows in cut(attention.queries, size):
-        b, h, number = (nest.variable(name) for name in ("b", "h", "qb"))
+        b, h, number = nest.variable("b"), nest.variable("h"), nest.variable("qb", count)
         queries = Block(add(mul(number, size), first), rows)
         body = _Forward(nest, b, h, queries).body()
         made.append(parallel((b, h, number), (attention.batch, attention.heads, count), *body))
@@ -98,30 +99,35 @@ class _Forward:
         return [
             Local(p),
             *self.nest.bias_block((self.b, self.h), self.queries, keys, p),
-            self._scores(keys, p),
-            *self._raise_top(p),
-            self._exponentials(keys, p),
-            self._add_values(keys, p),
+            *(self._scores(keys, p, *strips) for strips in self._by_keys(keys)),
+            *self._raise_top(keys, p),
+            *(self._exponentials(keys, p, *strips) for strips in self._by_keys(keys)),
+            *(
+                self._add_values(keys, p, *strips)
+                for strips in self.nest.by_queries(self.queries, keys)
+            ),
         ]
 
-    def _scores(self, keys: Block, p: Buffer) -> Statement:
+    def _by_keys(self, keys: Block) -> Iterable[tuple[Strip, Strip]]:
+        return self.nest.by_keys(self.queries, keys)
+
+    def _scores(self, keys: Block, p: Buffer, some_keys: Strip, some: Strip) -> Statement:
         nest = self.nest
-        j, i, e = (nest.variable(name) for name in ("j", "i", "e"))
+        row, column, e = (nest.variable(name) for name in ("j", "i", "e"))
+        j, i = some_keys.at(row), some.at(column)
         key = nest.operand(1, self.b, self.key_head, keys.at(j), e)
         product = dot(e, nest.attention.width, key, read(self.q, e, i))
         let, value = nest.let("s", product)
         score = nest.score((self.b, self.h), self.queries, i, keys, j, value, p)
-        return parallel((j, i), p.shape, let, write(p, score, j, i))
+        inner = (let, write(p, score, j, i))
+        return parallel((row, column), (some_keys.size, some.size), *inner)
 
-    def _raise_top(self, p: Buffer) -> list[Statement]:
+    def _raise_top(self, keys: Block, p: Buffer) -> list[Statement]:
         """The greatest score so far; `base` is it, but 0 where all are -inf."""
         nest = self.nest
-        i, j, n, m = (nest.variable(name) for name in ("i", "j", "i", "i"))
+        i, m = nest.variable("i"), nest.variable("i")
         keep = parallel((i,), self.top.shape, write(self.rescale, read(self.top, i), i))
-        score, top = read(p, j, n), read(self.top, n)
-        # A score that is no number need not win: its exponential is no number either.
-        higher = select(call("gt", score, top), score, top)
-        raised = serial(j, p.shape[0], parallel((n,), self.top.shape, write(self.top, higher, n)))
+        raised = [self._raise(p, *strips) for strips in self._by_keys(keys)]
         top = read(self.top, m)
         nothing = call("eq", top, nest.const(-math.inf))
         let, base = nest.let("base", select(nothing, nest.const(0), top))
@@ -137,11 +143,21 @@ class _Forward:
             write(self.rescale, factor, m),
             write(self.total, call("mul", read(self.total, m), factor), m),
         )
-        return [keep, raised, scale]
+        return [keep, *raised, scale]
 
-    def _exponentials(self, keys: Block, p: Buffer) -> Statement:
+    def _raise(self, p: Buffer, some_keys: Strip, some: Strip) -> Statement:
+        row, column = self.nest.variable("j"), self.nest.variable("i")
+        j, i = some_keys.at(row), some.at(column)
+        score, top = read(p, j, i), read(self.top, i)
+        # A score that is no number need not win: its exponential is no number either.
+        higher = select(call("gt", score, top), score, top)
+        inner = parallel((column,), (some.size,), write(self.top, higher, i))
+        return serial(row, some_keys.size, inner)
+
+    def _exponentials(self, keys: Block, p: Buffer, some_keys: Strip, some: Strip) -> Statement:
         nest = self.nest
-        j, i = nest.variable("j"), nest.variable("i")
+        row, column = nest.variable("j"), nest.variable("i")
+        j, i = some_keys.at(row), some.at(column)
         let, power = nest.let(
             "power", call("exp_negative", call("sub", read(p, j, i), read(self.base, i)))
         )
@@ -150,21 +166,22 @@ class _Forward:
             kept = nest.kept(self.b, self.h, self.queries.at(i), keys.at(j))
             probability = nest.dropped(kept, power)
         inner = parallel(
-            (i,),
-            self.top.shape,
+            (column,),
+            (some.size,),
             let,
             write(self.total, call("add", read(self.total, i), power), i),
             write(p, probability, j, i),
         )
-        return serial(j, p.shape[0], inner)
+        return serial(row, some_keys.size, inner)
 
-    def _add_values(self, keys: Block, p: Buffer) -> Statement:
+    def _add_values(self, keys: Block, p: Buffer, some: Strip, some_keys: Strip) -> Statement:
         nest = self.nest
-        i, e, j = (nest.variable(name) for name in ("i", "e", "j"))
+        row, e, j = (nest.variable(name) for name in ("i", "e", "j"))
+        i = some.at(row)
         value = nest.operand(2, self.b, self.key_head, keys.at(j), e)
-        let, product = nest.let("w", dot(j, keys.size, read(p, j, i), value))
+        let, product = nest.let("w", dot(j, some_keys.size, read(p, j, i), value))
         total = call("fma", read(self.y, i, e), read(self.rescale, i), product)
-        return parallel((i, e), self.y.shape, let, write(self.y, total, i, e))
+        return parallel((row, e), (some.size, self.y.shape[1]), let, write(self.y, total, i, e))
 
     def _finish_sums(self) -> Statement:
         """lse, and `rescale` as what y is multiplied with."""

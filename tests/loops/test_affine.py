@@ -188,3 +188,13 @@ def test_substitution_folds_shares_and_never_captures() -> None:
     assert isinstance(moved, Reduce)
     assert moved.axes == (Axis("k_", 4),)
     assert moved.body == (Load("x", (k, variable("k_")), float32),)
+
+
+def test_comparisons_that_intervals_decide() -> None:
+    ranges = {"i": Interval(0, 4), "j": Interval(5, 9)}
+    i, j = variable("i"), variable("j")
+    assert interval(call("lt", i, j), ranges) == Interval(1, 1)
+    assert interval(call("le", j, i), ranges) == Interval(0, 0)
+    assert interval(call("eq", i, j), ranges) == Interval(0, 0)
+    assert interval(call("eq", add(i, 1), j), ranges) == Interval(0, 1)
+    assert interval(call("le", add(i, 5), j), ranges) == Interval(0, 1)

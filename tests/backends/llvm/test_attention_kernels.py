@@ -37,6 +37,10 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "whole blocks, causal": ((1, 2, 1, (128, 192), (16, 16)), {"causal": True}),
     "tails": ((2, 1, 1, (37, 70), (5, 17)), {}),
     "tails, causal": ((1, 1, 1, (150, 131), (24, 8)), {"causal": True}),
+    "causal, more queries": ((1, 1, 1, (200, 100), (16, 8)), {"causal": True}),
+    "causal, more keys": ((1, 2, 1, (50, 70), (8, 16)), {"causal": True}),
+    "causal, few keys": ((1, 1, 1, (70, 20), (8, 8)), {"causal": True}),
+    "causal, wide heads": ((1, 1, 1, (70, 66), (700, 800)), {"causal": True}),
     "one query": ((1, 2, 1, (1, 130), (8, 8)), {}),
     "one query, turned keys": ((2, 4, 2, (1, 150), (40, 24)), {"mask": (2, 1, 1, 150)}),
     "one query, causal": ((1, 1, 1, (1, 90), (32, 16)), {"causal": True}),
@@ -118,6 +122,14 @@ def test_products_fetch_what_comes_next() -> None:
     assert len(fetched) == 2 * 4  # by tiles of six rows and of five
     following = r"x1\[0, min\(owner \+ select\(kb_\d+ \+ 1 >= 2, 1, 0\), 3\) // 2"
     assert re.search(following, tiled)
+
+
+def test_a_causal_order_leaves_strips_out() -> None:
+    """Scores of 16 keys with 64, 48, 32 and 16 queries; keys before them have no mask."""
+    naive, _ = kernel_and_arrays("attention", sample(*CASES["whole blocks, causal"], np.float32))
+    scores = re.findall(r"in 0..(\d+) {\n\s*let s_\d+ = .*\n(.*)", str(naive))
+    assert [int(queries) for queries, _ in scores] == [64, 64, 48, 32, 16]
+    assert ["-inf" in store for _, store in scores] == [False, True, True, True, True]
 
 
 def test_one_query_has_its_vectors_along_keys() -> None:
