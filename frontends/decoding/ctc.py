@@ -46,7 +46,8 @@ def ctc_beam_search(
     """
     if width < 1:
         raise ArgumentError(f"ctc_beam_search: width is {width}; expected at least 1")
-    return [_beam(row, blank, width) for row in _rows(log_probs, lengths, blank)]
+    rows = _rows(log_probs, lengths, blank)
+    return [_beam(row.astype(np.float64), blank, width) for row in rows]
 
 
 def _rows(log_probs: Any, lengths: Any, blank: int) -> Iterator[Array]:

@@ -23,10 +23,14 @@ from graphc.frontends.tracing import Spec
 from graphc.frontends.tracing import functional as F
 from graphc.frontends.tracing.convert import emit
 
+# Normal numbers of the type in which temperature and top_p reach the program.
+_SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn; a temperature of 0, or top_k of 1, takes the likeliest.
+    """How tokens are drawn; a temperature of 0 (what rounds to it is), or top_k of 1, takes the
+    likeliest.
 
     Raises ArgumentError for a temperature below 0, a top_k below 1, a top_p outside 0 < p ≤ 1, and
     for a top_k or a seed that is no whole number.
@@ -49,7 +53,7 @@ class Sampling:
 
     @property
     def is_greedy(self) -> bool:
-        return self.temperature == 0 or self.top_k == 1
+        return self.temperature < _SMALLEST or self.top_k == 1
 
     def kind(self) -> tuple[bool, int | None, bool]:
         """What a program is compiled for; the rest are inputs."""
@@ -70,8 +74,8 @@ class Sampling:
         if self.is_greedy:
             return ()
         key = np.array([self.seed & 0xFFFFFFFF, (self.seed >> 32) & 0xFFFFFFFF], np.uint32)
-        numbers = (self.temperature, self.top_p) if self._cuts else (self.temperature,)
-        return key, *(np.float32(number) for number in numbers)
+        numbers = [self.temperature, *([self.top_p] if self._cuts else [])]
+        return key, *np.clip(numbers, _SMALLEST, _LARGEST).astype(np.float32)
 
 
 def _is_whole(number: Any) -> bool:
@@ -83,7 +87,9 @@ def drawn(scores: Any, rule: Sampling, number: Any, *inputs: Any) -> Any:
     if rule.is_greedy:
         return F.astype(F.argmax(scores, axis=-1), "int32")
     key, temperature = inputs[:2]
-    scaled = scores / F.astype(temperature, scores.dtype)
+    # The greatest becomes 0, so that no temperature makes it infinite.
+    below = scores - F.amax(scores, axis=-1, keepdims=True)
+    scaled = below / F.astype(temperature, scores.dtype)
     if rule.top_k is not None and rule.top_k < scores.shape[-1]:
         scaled = greatest(scaled, rule.top_k)
     if len(inputs) > 2:

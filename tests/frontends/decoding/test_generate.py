@@ -173,6 +173,26 @@ def test_draws_follow_the_probabilities() -> None:
     expect(decoding.Sampling(top_k=3, top_p=0.5), np.array([0, 0, 3, 4]) / 7)
 
 
+@pytest.mark.parametrize(
+    ("options", "likely"),
+    [
+        ({"temperature": 1e-300}, {3}),
+        ({"temperature": 1e-37}, {3}),
+        ({"temperature": 1e300}, {0, 1, 2, 3}),
+        ({"top_p": 1e-300}, {3}),
+        ({"top_p": 1.0, "top_k": 99}, {0, 1, 2, 3}),
+        ({"top_k": 2, "temperature": 1e300}, {2, 3}),
+    ],
+)
+def test_options_at_their_ends_draw_what_they_mean(
+    options: dict[str, Any], likely: set[int]
+) -> None:
+    chances = np.exp([[0.0, 30, 40, 50]] * 4) if "temperature" in options else [[1, 2, 3, 4]] * 4
+    decoder = decoding.Decoder(Known(np.array(chances)), rows=200, backend="interpreter")
+    found = decoder.choose(np.zeros(200, np.int32), decoding.Sampling(**options))
+    assert set(found.tolist()) == likely
+
+
 # Errors
 
 
