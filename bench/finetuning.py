@@ -4,9 +4,10 @@
     python bench/finetuning.py full --data tinyshakespeare.txt --lr 3e-4
     python bench/finetuning.py lora --data tinyshakespeare.txt --lr 2e-3 --rank 2
 
-The model is nanoGPT's for a CPU: 4 layers, 4 heads, 128 wide, 64 characters, batches of 12. Of each
-half the first 90 % train and the last 10 % validate. `pretrain` saves the model in --out; `full`
-and `lora` start from it. Every run leaves its curve and the bytes of its plan there as JSON.
+The model is nanoGPT's for a CPU: 4 layers, 4 heads, 128 wide (or --width), 64 characters, batches
+of 12. Of each half the first 90 % train and the last 10 % validate. `pretrain` saves the model in
+--out; `full` and `lora` start from it. Every run leaves its curve and the bytes of its plan there
+as JSON.
 """
 
 from __future__ import annotations
@@ -26,8 +27,7 @@ from graphc import nn, optim
 from graphc.frontends.train.evaluation import Evaluator
 from graphc.models import gpt
 
-SIZES = gpt.Sizes(context=64, layers=4, heads=4, width=128)
-BATCH_SIZE = 12
+CONTEXT, BATCH_SIZE = 64, 12
 
 
 def halves(path: Path, folder: Path) -> tuple[Path, Path]:
@@ -44,15 +44,15 @@ def halves(path: Path, folder: Path) -> tuple[Path, Path]:
 def loaders(half: Path, seed: int) -> tuple[Any, Any]:
     """(training batches without end, validation windows that do not overlap)."""
     train, validation = (
-        datasets.text(half, SIZES.context, part, 0.9, stride, gpt.CHARACTERS)
-        for part, stride in ((True, 1), (False, SIZES.context))
+        datasets.text(half, CONTEXT, part, 0.9, stride, gpt.CHARACTERS)
+        for part, stride in ((True, 1), (False, CONTEXT))
     )
     shuffled = datasets.Loader(train, BATCH_SIZE, seed=seed)
     return shuffled, datasets.Loader(validation, BATCH_SIZE, shuffle=False)
 
 
 def make_step(model: Any, optimizer: optim.Optimizer, options: argparse.Namespace) -> Any:
-    spec = graphc.Spec((BATCH_SIZE, SIZES.context), "i32")
+    spec = graphc.Spec((BATCH_SIZE, CONTEXT), "i32")
     return graphc.TrainStep(
         model,
         gpt.next_character,
@@ -61,6 +61,12 @@ def make_step(model: Any, optimizer: optim.Optimizer, options: argparse.Namespac
         spec,
         seed=options.seed,
         threads=options.threads,
+    )
+
+
+def make_model(options: argparse.Namespace) -> gpt.GPT:
+    return gpt.GPT(
+        gpt.Sizes(context=CONTEXT, layers=4, heads=4, width=options.width, dropout=options.dropout)
     )
 
 
@@ -109,7 +115,7 @@ def memory_of(step: Any) -> dict[str, int]:
 
 def pretrain(options: argparse.Namespace) -> None:
     first, _ = halves(options.data, options.out)
-    model = gpt.GPT(SIZES)
+    model = make_model(options)
     if options.more:
         model.load_state_dict(graphc.checkpoint.load(options.out / "pretrained.safetensors")[0])
     step = make_step(model, gpt.optimizer(options.steps, options.lr), options)
@@ -120,7 +126,7 @@ def pretrain(options: argparse.Namespace) -> None:
 def tune(options: argparse.Namespace) -> None:
     """Start from the saved model; the rate falls as 1 / step after a short rise."""
     _, second = halves(options.data, options.out)
-    model = gpt.GPT(SIZES)
+    model = make_model(options)
     model.load_state_dict(graphc.checkpoint.load(options.out / "pretrained.safetensors")[0])
     name = "full"
     if options.command == "lora":
@@ -147,6 +153,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=250, help="steps between validations")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--more", action="store_true", help="pre-train the saved model further")
+    parser.add_argument("--width", type=int, default=128, help="of the model")
+    parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--rank", type=int, default=2)
     parser.add_argument("--alpha", type=float, default=16)
     parser.add_argument("--layers", nargs="+", default=["*.c_attn", "*.mlp.*"])

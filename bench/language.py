@@ -1,7 +1,7 @@
-"""Language models on tiny Shakespeare: nanoGPT's CPU configuration, and a larger one.
+"""Language models on tiny Shakespeare: nanoGPT's CPU configuration, and its larger one.
 
     python -m bench.language nano --data PATH --seeds 0 1 2
-    python -m bench.language large --data PATH --seeds 0 --steps 4000
+    python -m bench.language large --data PATH --seeds 0
     TORCH_PYTHON -m bench.language nano --data PATH --seeds 0 1 2 --torch
 
 Batches are windows at random places of the first nine tenths of the text, as nanoGPT's are. The
@@ -48,7 +48,7 @@ class Configuration:
 
 CONFIGURATIONS = {
     "nano": Configuration(4, 4, 128, 64, 12, 2000),
-    "large": Configuration(6, 6, 192, 128, 8, 2000, every=200, long=200),
+    "large": Configuration(6, 6, 384, 256, 16, 4000, dropout=0.2, every=500, long=40),
 }
 
 
