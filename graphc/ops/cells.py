@@ -10,9 +10,9 @@ from graphc.errors import ShapeError
 from graphc.ir import TensorType, Value
 from graphc.loops import Expr, Let, Loop, Statement, Store, Variable, add, call, const, index
 from graphc.loops import variable as loop_variable
-from graphc.ops.define import NestContext, Types
+from graphc.ops.define import NestContext, Sample, Types
 from graphc.ops.rules import expect_dtype
-from graphc.ops.samples import FLOATS
+from graphc.ops.samples import FLOATS, real
 
 
 def expect_cell(op: str, types: Types, widths: Sequence[int]) -> TensorType:
@@ -123,3 +123,17 @@ def nest_of(write: Callable[[Cell], None]) -> Callable[[NestContext], Sequence[S
         return cell.nest()
 
     return nest
+
+
+def gradient_samples(operands: int) -> list[Sample]:
+    """Samples of a cell's gradient: gates [N, 4H], then so many operands [N, H].
+
+    One more of these is there where dh comes in two parts.
+    """
+    found = []
+    for n, h in [(2, 3), (1, 1), (3, 17), (0, 2)]:
+        after = real((n, 4 * h), seed=1)
+        states = [real((n, h), seed=seed) for seed in range(2, 3 + operands)]
+        found.append(Sample((after, *states[:operands]), {"further": False}))
+        found.append(Sample((after, *states), {"further": True}))
+    return found
