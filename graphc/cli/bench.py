@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ _SHOWN_TENSORS = 12  # that are the furthest off
 
 def bench(options: argparse.Namespace) -> None:
     """Measure a training step; batches come from the training loader where there is one."""
-    if options.seconds <= 0:
-        raise ArgumentError(f"--seconds is {options.seconds}, expected more than 0")
+    if not 0 < options.seconds < math.inf:
+        raise ArgumentError(f"--seconds is {options.seconds}, expected a number above 0")
     if (options.trace or options.all or options.by_kernel) and not options.profile:
         raise ArgumentError("--trace, --all and --by-kernel go with --profile")
+    if options.trace and not Path(options.trace).parent.is_dir():
+        raise ArgumentError(f"--trace: there is no folder {Path(options.trace).parent}")
     step, training, *_ = load(options)
     batch = batch_of(step, training)
     if options.profile:

@@ -56,7 +56,11 @@ def load_model(
     Raises ArgumentError for a name that is neither a ready model nor a function in a file, and for
     a function that gives something else.
     """
+    if batch_size is not None and batch_size < 1:
+        raise ArgumentError(f"--batch-size is {batch_size}, expected at least 1")
     path, colon, function = name.rpartition(":")
+    if name.endswith(".py"):
+        raise ArgumentError(f"{name} is a file; {name}:FUNCTION names a function of it")
     if not colon or not path.endswith(".py"):
         model = find(name)
         made = model.make(data, batch_size, epochs, like)
@@ -91,7 +95,10 @@ def _function(path: Path, name: str) -> Any:
         sys.path.pop(0)
     if not hasattr(module, name):
         raise ArgumentError(f"{path} has no function {name}")
-    return getattr(module, name)
+    function = getattr(module, name)
+    if not callable(function):
+        raise ArgumentError(f"{name} of {path} is a {type(function).__name__}, no function")
+    return function
 
 
 def _call(function: Any, data: str | None, batch_size: int | None, epochs: int | None) -> Any:

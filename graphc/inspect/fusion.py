@@ -106,18 +106,21 @@ class Difference:
     """How far two programs are apart in one tensor.
 
     largest   the greatest magnitude of the unfused one's elements
+    scale     what `off` is held against: `largest`, or where that is mere rounding, the size from
+              which on it would count
     allowed   the most that `off` may be
     """
 
     name: str
     off: float
     largest: float
+    scale: float
     allowed: float
 
     @property
     def relative(self) -> float:
-        """Against the largest element."""
-        return self.off / self.largest if self.largest else self.off
+        """Against the scale."""
+        return self.off / self.scale if self.scale else self.off
 
     @property
     def agrees(self) -> bool:
@@ -172,13 +175,14 @@ def differences(
 ) -> list[Difference]:
     """How far each tensor is off; NaN and infinity agree with themselves alone."""
     largest = [_largest(array) for array in plain]
-    scale = _NOISE * max(largest[1:], default=0.0)
+    least = _NOISE * max(largest[1:], default=0.0)
     return [
         Difference(
             name,
             _distance(a, b),
             size,
-            TOLERANCE.get(dtype, 0.0) * max(size, scale),
+            max(size, least),
+            TOLERANCE.get(dtype, 0.0) * max(size, least),
         )
         for name, dtype, a, b, size in zip(names, dtypes, fused, plain, largest, strict=True)
     ]

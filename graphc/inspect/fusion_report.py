@@ -54,7 +54,7 @@ def verdict(differences: Sequence[Difference]) -> str:
     worst = max(differences, key=lambda d: d.relative, default=None)
     if worst is None or worst.off == 0:
         return f"fused and unfused agree bit for bit in all {len(differences)} tensors"
-    far = f"; the furthest, {worst.name}, by {worst.relative:.1e} of its largest"
+    far = f"; the furthest, {worst.name}, by {worst.relative:.1e}"
     return f"fused and unfused agree in all {len(differences)} tensors{far}"
 
 

@@ -68,7 +68,14 @@ def test_fused_is_proved_equal_and_timed(model: str, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    "arguments, told", [(["--seconds", "0"], "--seconds"), (["--trace", "f"], "--profile")]
+    "arguments, told",
+    [
+        (["--seconds", "0"], "--seconds"),
+        (["--seconds", "nan"], "--seconds"),
+        (["--seconds", "inf"], "--seconds"),
+        (["--trace", "f"], "--profile"),
+        (["--profile", "--trace", "nowhere/f.json"], "nowhere"),
+    ],
 )
 def test_options_that_make_no_sense_are_refused(
     model: str, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]

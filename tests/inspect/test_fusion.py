@@ -95,6 +95,7 @@ def test_what_differs_is_named() -> None:
     plain = [ones, ones, np.full(3, 1e-9)]
     near = differences(names, ["float32"] * 3, [ones + 1e-5, ones, np.full(3, 3e-9)], plain)
     assert all(d.agrees for d in near)  # a tiny tensor beside large ones is rounding noise
+    assert near[0].relative == pytest.approx(1e-5) and near[2].relative < 1e-6
     far = differences(names, ["float32"] * 3, [ones, ones + 0.01, plain[2]], plain)
     with pytest.raises(AgreementError, match=r"gradient of w is off by 0\.01"):
         verdict(far)

@@ -115,7 +115,8 @@ def test_a_fork_of_a_fork_may_drop_the_step() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_waits_for_the_step_that_runs() -> None:
     """What it copies is then whole, and no lock stays held for ever in the copy."""
-    workspace, events = Workspace(), []
+    workspace = Workspace()
+    events: list[str] = []
 
     def hold() -> None:
         with workspace.lock:
