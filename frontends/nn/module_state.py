@@ -30,7 +30,7 @@ def state_of(module: Module, seed: int) -> State:
     return make_state({**dict(module.named_holders()), "key": module.random_key}, seed)
 
 
-def _saved(module: Module) -> dict[str, StateTensor]:
+def saved_holders(module: Module) -> dict[str, StateTensor]:
     """{full name: holder} of what is saved: shared tensors under every name, as torch does."""
     return {
         name: holder
@@ -41,11 +41,13 @@ def _saved(module: Module) -> dict[str, StateTensor]:
 
 def state_dict(module: Module) -> dict[str, np.ndarray[Any, Any]]:
     make_state(dict(module.named_holders()))
-    return {name: np.array(holder.data, order="C") for name, holder in _saved(module).items()}
+    return {
+        name: np.array(holder.data, order="C") for name, holder in saved_holders(module).items()
+    }
 
 
 def load_state_dict(module: Module, arrays: Mapping[str, Any], strict: bool) -> LoadResult:
-    expected = _saved(module)
+    expected = saved_holders(module)
     check_names(arrays, expected, strict)
     given = {name: np.asarray(arrays[name]) for name in expected if name in arrays}
     check_elements(given, {name: holder.type for name, holder in expected.items()})

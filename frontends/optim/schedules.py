@@ -17,6 +17,7 @@ from graphc.ir import Value
 from graphc.ops import Builder
 
 _POSITIVE = frozenset({"step_size", "total_steps", "decay_steps"})
+_NOT_NEGATIVE = frozenset({"lr", "minimum"})
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Schedule:
                 raise ArgumentError(f"{self._name()}: {option.name} is {value!r}, no number")
             if option.name in _POSITIVE and not value > 0:
                 raise ArgumentError(f"{self._name()}: {option.name} is {value}, expected above 0")
+            if option.name in _NOT_NEGATIVE and not 0 <= value < math.inf:
+                raise ArgumentError(f"{self._name()}: {option.name} is {value}, expected 0 or more")
 
     def scaled(self, factor: float) -> Self:
         """This schedule with all rates times a factor."""

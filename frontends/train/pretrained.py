@@ -25,8 +25,9 @@ from graphc.frontends.nn.adapters.state import (
     require_adapters,
 )
 from graphc.frontends.nn.module import Module
-from graphc.frontends.nn.module_tree import all_holders, matching
-from graphc.frontends.nn.parameter import Buffer, StateTensor
+from graphc.frontends.nn.module_state import saved_holders
+from graphc.frontends.nn.module_tree import matching
+from graphc.frontends.nn.parameter import StateTensor
 from graphc.frontends.train.checkpoint import is_checkpoint, load, load_foreign, save
 from graphc.frontends.train.checkpoints import Checkpoints
 from graphc.planning.text import format_table
@@ -115,13 +116,14 @@ def load_into(
     strict   raises StateError, with the report, where anything is missing, unexpected or misshapen
 
     Raises CheckpointError for a file that cannot be read, ArgumentError for a `rename` that is
-    neither or that gives two tensors one name, StateError where nothing was loaded; the model then
-    keeps all its elements.
+    neither or that gives two tensors one name, and for a pattern to skip that matches none,
+    StateError where nothing was loaded; the model then keeps all its elements.
     """
     source = Path(path).expanduser()
     new_names = _renaming(rename)
     patterns = (skip,) if isinstance(skip, str) else skip
-    report, chosen = _compare(model, _renamed(read_weights(source), new_names), patterns, source)
+    skipped = _skipped(model, patterns)
+    report, chosen = _compare(model, _renamed(read_weights(source), new_names), skipped, source)
     faults = report.missing or report.unexpected or report.misshapen
     if not chosen or (strict and faults):
         raise StateError(f"nothing was loaded: {report}" if not chosen else str(report))
@@ -222,18 +224,32 @@ def _renamed(
     return {new: arrays[name] for new, name in old.items()}
 
 
+def _skipped(model: Module, patterns: Sequence[str]) -> set[str]:
+    """The names that patterns match. Raises ArgumentError for a pattern that matches none."""
+    found: set[str] = set()
+    for pattern in patterns:
+        names = matching(saved_holders(model), pattern)
+        if not names:
+            raise ArgumentError(
+                f"load_into: no tensor of the model matches skip {pattern!r}; there are "
+                f"{', '.join(saved_holders(model))}"
+            )
+        found.update(names)
+    return found
+
+
 def _compare(
-    model: Module, arrays: Mapping[str, Array], skip: Sequence[str], path: Path
+    model: Module, arrays: Mapping[str, Array], skipped: set[str], path: Path
 ) -> tuple[LoadReport, list[tuple[StateTensor, Array]]]:
     """The report, and the elements that fit."""
-    holders = {name: h for name, h in all_holders(model).items() if _is_saved(h)}
+    holders = saved_holders(model)
     given = {id(holders[name]) for name in arrays if name in holders}
     rows: list[Row] = []
     chosen: list[tuple[StateTensor, Array]] = []
     for name, holder in holders.items():
         elements, kind = arrays.get(name), str(holder.type)
         found = "" if elements is None else f"{elements.dtype}{list(elements.shape)}"
-        if any(matching([name], pattern) for pattern in skip):
+        if name in skipped:
             rows.append(Row("skipped", name, found, kind))
         elif elements is None:
             if id(holder) not in given:  # one that is shared may stand under another name
@@ -246,10 +262,6 @@ def _compare(
     rest = ((name, array) for name, array in sorted(arrays.items()) if name not in holders)
     rows += [Row("unexpected", name, f"{x.dtype}{list(x.shape)}") for name, x in rest]
     return LoadReport(path, tuple(rows)), chosen
-
-
-def _is_saved(holder: StateTensor) -> bool:
-    return not isinstance(holder, Buffer) or holder.persistent
 
 
 def _fits(elements: Array, holder: StateTensor) -> bool:

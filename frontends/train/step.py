@@ -68,7 +68,8 @@ class TrainStep:
         self.backend, self.threads, self.fuse, self.seed = backend, threads, fuse, seed
         self.passes, self.memory_budget = passes, memory_budget
         name = f"{type(model).__name__}.train"
-        names = [name] if buckets is None else [f"{name}.{n}" for n in range(len(self.buckets))]
+        count = len(self.buckets)
+        names = [name] if count == 1 else [f"{name}.{n}" for n in range(count)]
         self._graphs = [
             TrainingGraph(model, loss, optimizer, specs, name)
             for specs, name in zip(self.buckets, names, strict=True)

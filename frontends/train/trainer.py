@@ -86,11 +86,10 @@ class Trainer:
         Raises ArgumentError for a folder in use, CheckpointError where all checkpoints are broken
         or one cannot be written, DataError where the loader gives nothing.
         """
-        if epochs < 0 or (save_every is not None and save_every < 1):
-            raise ArgumentError(
-                f"fit: epochs is {epochs}, expected 0 or more; save_every is {save_every}, "
-                "expected 1 or more"
-            )
+        if epochs < 0:
+            raise ArgumentError(f"fit: epochs is {epochs}, expected 0 or more")
+        if save_every is not None and save_every < 1:
+            raise ArgumentError(f"fit: save_every is {save_every}, expected 1 or more")
         if resume and self.out is None:
             raise ArgumentError("fit: resume needs a Trainer with out, the folder of the run")
         folder = None if self.out is None else RunFolder(self.out, keep)

@@ -119,12 +119,13 @@ def _array(path: Path) -> Array:
     """The array of a .npy file, or of an .npz file with one, or with one called x."""
     try:
         with reading(str(path)):
-            found = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:  # an array of objects, or no NumPy file
+            loaded = np.load(path, allow_pickle=False)
+            found = loaded if isinstance(loaded, np.ndarray) else _entry(path, loaded)
+    except DataError:
+        raise
+    except ValueError as error:  # an array of objects, or no NumPy file
         raise DataError(f"{path}: {error}") from None
-    if not isinstance(found, np.ndarray):
-        found = _entry(path, found)
-    if found.dtype.kind not in "fiub" or not len(found):
+    if found.dtype.kind not in "fiub" or not found.ndim or not len(found):
         raise DataError(f"{path}: holds {found.dtype} of shape {found.shape}, no rows of numbers")
     return found
 

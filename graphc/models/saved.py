@@ -53,7 +53,7 @@ def load_run(path: str | Path, average: int = 1, expected: Sequence[str] = ()) -
         raise CheckpointError(f"{folder}: is a run of {name!r}, expected {' or '.join(expected)}")
     step, arrays = weights_of(path, average)
     model = _restored(folder, name, description)
-    attach_adapters(model, _adapters(description, arrays))
+    attach_adapters(model, _adapters(folder, description, arrays))
     load_weights(model, arrays, str(folder))
     return SavedRun(model.eval(), description, step)
 
@@ -65,7 +65,7 @@ def load_own(model: Any, path: str | Path) -> None:
     _, arrays = weights_of(path)
     folder = run_folder(path)
     description = read_description(folder) if (folder / FILE).is_file() else {}
-    attach_adapters(model, _adapters(description, arrays))
+    attach_adapters(model, _adapters(folder, description, arrays))
     load_weights(model, arrays, str(path))
 
 
@@ -129,10 +129,12 @@ def mean_weights(parts: Sequence[Arrays]) -> dict[str, Array]:
     }
 
 
-def _adapters(description: Mapping[str, Any], arrays: Arrays) -> list[Any]:
+def _adapters(folder: Path, description: Mapping[str, Any], arrays: Arrays) -> list[Any]:
     """The run's adapters, but low-rank matrices only where they are not merged with the weights."""
     is_merged = not any(name.endswith("lora_A") for name in arrays)
-    adapters = description.get("adapters") or ()
+    adapters = description.get("adapters", [])
+    if not isinstance(adapters, list) or not all(isinstance(one, dict) for one in adapters):
+        raise CheckpointError(f"{folder}: the description of the model: adapters {adapters!r}")
     return [one for one in adapters if not (is_merged and one.get("kind") == LowRank.kind)]
 
 

@@ -147,7 +147,10 @@ def test_names_may_be_others(folder: Path, capsys: pytest.CaptureFixture[str]) -
         (["--prefix", "*"], "nn.PrefixedAttention can carry one"),
         (["--layers", "trunk"], "--layer-decay and --layers are given together"),
         (["--rename", "module"], "--rename takes OLD=NEW"),
-        (["--freeze", "*"], "no trainable parameter"),
+        (["--freeze", "*"], "Net.train: the loss reads no trainable parameter"),
+        (["--lr", "-1"], "inverse_time_decay: lr is -1.0, expected 0 or more"),
+        (["--lr", "nan"], "lr is nan, expected 0 or more"),
+        (["--skip", "haed.*"], "load_into: no tensor of the model matches skip 'haed.*'"),
     ],
 )
 def test_mistakes_are_one_line(

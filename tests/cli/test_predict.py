@@ -162,13 +162,19 @@ ERRORS = [
     (["mlp", "--from", "run", "rows.csv"], "is a run of 'cifar-cnn', expected mlp"),
     (["cifar-cnn", "--from", "run", "absent.png"], "absent.png: No such file"),
     (["cifar-cnn", "--from", "run", "empty"], "empty: holds no image"),
-    (["cifar-cnn", "--from", "run", "run/model.json"], "model.json: is no whole image"),
+    (
+        ["cifar-cnn", "--from", "run", "run/model.json"],
+        "model.json: is no whole image: of no known format",
+    ),
     (["cifar-cnn", "--from", "run", "wide.csv"], "wide.csv: a row has 65 numbers"),
     (["mlp", "--from", "digits", "wide.csv"], "takes 64; leave the label out"),
     (["mlp", "--from", "digits", "text.csv"], "line 2, column 1"),
     (["mlp", "--from", "digits", "two.npz"], "two.npz: has arrays a, b"),
     (["mlp", "--from", "digits", "cut.npz"], "cut.npz: "),
     (["mlp", "--from", "digits", "objects.npy"], "objects.npy: "),
+    (["mlp", "--from", "digits", "objects.npz"], "objects.npz: "),
+    (["mlp", "--from", "digits", "one.npy"], "one.npy: holds float64 of shape (), no rows"),
+    (["mlp", "--from", "digits", "spoilt.npz"], "spoilt.npz: the archive is cut or damaged"),
     (["mlp", "--from", "damaged/checkpoints/step-0000000001.safetensors", "wide.csv"], "damaged"),
     (["cifar-cnn", "--from", "run", "--data", "x", "a.png"], "needs no --data"),
 ]
@@ -188,6 +194,11 @@ def test_errors_are_one_line_that_names_the_file(
     np.savez("two.npz", a=np.ones(2), b=np.ones(2))
     (folder / "cut.npz").write_bytes((folder / "two.npz").read_bytes()[:200])
     np.save("objects.npy", np.array([{}], object), allow_pickle=True)
+    np.savez("objects.npz", np.array([{}], object))
+    np.save("one.npy", 1.0)
+    np.savez("spoilt.npz", np.zeros((2, 64)))
+    data = (folder / "spoilt.npz").read_bytes()
+    (folder / "spoilt.npz").write_bytes(data[:500] + b"spoilt" + data[506:])
     description = (folder / "digits" / "model.json").read_bytes()
     broken = {"model.json": description, "checkpoints/step-0000000001.safetensors": b"x" * 99}
     write_folder(folder / "damaged", broken)

@@ -89,7 +89,10 @@ def test_folders_that_are_no_run(run: Path, tmp_path: Path) -> None:
         saved.load_run(tmp_path)
 
 
-@pytest.mark.parametrize("name, value", [("sizes", {}), ("source", {"kind": "?"}), ("sizes", 3)])
+@pytest.mark.parametrize(
+    "name, value",
+    [("sizes", {}), ("source", {"kind": "?"}), ("sizes", 3), ("adapters", 3), ("adapters", [1])],
+)
 def test_descriptions_that_are_no_models(run: Path, tmp_path: Path, name: str, value: Any) -> None:
     fields = {**json.loads((run / "model.json").read_text()), name: value}
     (tmp_path / "model.json").write_text(json.dumps(fields))

@@ -111,13 +111,15 @@ def decode(data: bytes, name: str, channels: int = 3, size: tuple[int, int] | No
 
     Raises DataError, which begins with `name`, for bytes that are no whole image.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(data)) as image:
             pixels = np.asarray(_converted(image, channels, size))
     except MemoryError:
         raise
+    except UnidentifiedImageError:
+        raise DataError(f"{name}: is no whole image: of no known format") from None
     except Exception as error:  # Pillow's plugins raise many types for damaged files
         raise DataError(f"{name}: is no whole image: {error}") from None
     planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

@@ -143,6 +143,9 @@ def test_an_unknown_option_of_a_group_is_named() -> None:
         lambda: optim.schedules.inverse_square_root(0.1, warmup_steps=0),
         lambda: optim.schedules.cosine("0.1", total_steps=10),
         lambda: optim.schedules.polynomial(0.1, total_steps=-1),
+        lambda: optim.schedules.constant(-1e-3),
+        lambda: optim.schedules.inverse_time_decay(np.nan, decay_steps=10),
+        lambda: optim.schedules.cosine(0.1, total_steps=10, minimum=-0.1),
     ],
 )
 def test_a_schedule_refuses_options_outside_their_meaning(make: Any) -> None:
