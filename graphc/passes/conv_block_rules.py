@@ -8,7 +8,11 @@
 
 The block is looked for back from its pooling. Each of its values must have no other reader: the
 map would have to be stored in any case, and be computed twice. A relu after a maximum is the same
-as before it.
+as before it. An activation that rises throughout and whose derivative needs its input (elu,
+softplus) goes after the maximum, where its input is the pooled map:
+
+    before  max_pool2d(softplus(map))
+    after   softplus(conv_pool2d(…) {activation="none"})
 """
 
 from __future__ import annotations
@@ -25,9 +29,12 @@ from graphc.ops.convolution import convolution_options
 from graphc.ops.masked_pooling import MOST_BITS
 from graphc.passes.rewrite import union
 
+_ADAPTIVE = "adaptive_avg_pool2d"
 _POOLINGS = {"max_pool2d": "max", "avg_pool2d": "average"}
 # Elementwise operators between a convolution and its pooling that are named in a refusal.
 _CURVES = frozenset({*ACTIVATIONS, "gelu", "silu", "elu", "softplus", "erf", "exp", "abs"})
+_SMOOTH = 15.0  # threshold of softplus from which on its jump is rounding: exp(-15) is 3e-7
+_FARTHEST = 8  # nodes between a convolution and a pooling that a refusal still tells of
 
 
 class Refused(Exception):
@@ -52,6 +59,12 @@ class Block:
     def slope(self) -> Mapping[str, Any]:
         """The option that leaky_relu has, and no other."""
         return self.activation.attrs if self.activation and self.curve == "leaky_relu" else {}
+
+    @property
+    def moved(self) -> Node | None:
+        """The activation, where it goes after the pooling."""
+        is_maximum = self.pooling.op == "max_pool2d"
+        return self.activation if is_maximum and _rises(self.activation) else None
 
     @property
     def result(self) -> Value:
@@ -92,6 +105,7 @@ def _blocks(graph: Graph, remarks: list[Remark]) -> Iterator[Block]:
     for node in graph.nodes:
         block = _Search(graph).block(node) if node.op in _POOLINGS else None
         if block is None:
+            remarks += _Search(graph).far_remarks(node)
             continue
         try:
             _expect_kept(graph, block)
@@ -126,6 +140,30 @@ class _Search:
         block = Block(convolution, pooling, nodes, activation, bias)
         self._take_relu_after(block)
         return block
+
+    def far_remarks(self, pooling: Node) -> list[Remark]:
+        """Why the pooling of a convolution with something else between is no block."""
+        nodes = self._to_product(pooling) if pooling.op in (*_POOLINGS, _ADAPTIVE) else []
+        if not nodes:
+            return []
+        reason = "between them may stand a bias and one activation"
+        if pooling.op == _ADAPTIVE:
+            reason = "the windows of an adaptive pooling differ in size"
+        text = f"{', '.join(node.op for node in nodes)} not joined: {reason}"
+        return [Remark("recognise", text, union(*(node.source for node in nodes)))]
+
+    def _to_product(self, pooling: Node) -> list[Node]:
+        """The nodes from a convolution to the pooling, [] where none is near."""
+        nodes, value = [pooling], pooling.operands[0]
+        while (node := self.graph.producers.get(value)) is not None and len(nodes) <= _FARTHEST:
+            nodes.insert(0, node)
+            if node.op == "conv2d":
+                return nodes
+            before = _same_shaped(node)
+            if before is None:
+                break
+            value = before
+        return []
 
     def _producer(self, value: Value, *ops: str) -> Node | None:
         node = self.graph.producers.get(value)
@@ -166,6 +204,23 @@ class _Search:
             block.nodes.append(users[0])
 
 
+def _same_shaped(node: Node) -> Value | None:
+    """The first operand of floats of the result's shape."""
+    wanted = node.results[0].shape
+    fitting = (v for v in node.operands if v.shape == wanted and v.dtype.is_float)
+    return next(fitting, None)
+
+
+def _rises(activation: Node | None) -> bool:
+    """Whether a larger input always gives a larger value, up to rounding."""
+    if activation is None:
+        return False
+    attrs: Mapping[str, Any] = activation.attrs
+    if activation.op == "softplus":  # it jumps down at a low threshold
+        return bool(attrs["beta"] > 0 and attrs["threshold"] >= _SMOOTH)
+    return activation.op == "exp" or (activation.op == "elu" and attrs["alpha"] > 0)
+
+
 # What is refused
 
 
@@ -203,6 +258,8 @@ def _expect_windows(block: Block) -> None:
 def _expect_short_backward(block: Block, kind: str) -> None:
     """The backward must need no more than the pooled values and a code."""
     allowed = ACTIVATIONS if kind == "max" else ("none", "relu")
+    if block.moved is not None:
+        return
     if block.curve not in allowed or block.slope.get("slope", 0) < 0:
         raise Refused(f"the derivative of {block.curve} needs the map before pooling")
 
@@ -223,17 +280,19 @@ def _joined(graph: Graph, blocks: list[Block]) -> Graph:
 
 
 def _written(block: Block) -> list[Node]:
-    """The block's node, whose first results are the values that the old nodes gave."""
+    """The block's nodes, whose results are the values that the old nodes gave."""
     builder = Builder(block.source)
     x, w = block.convolution.operands
     operands = [x, w]
     if block.bias is not None:
         operands.append(builder.reshape(block.bias, (w.shape[0],)))
     builder.emit("conv_pool2d", operands, _attrs(block))
-    node = builder.nodes[-1]
-    given = (block.result, *block.pooling.results[1:])[: len(node.results)]
-    results = given + node.results[len(given) :]
-    builder.nodes[-1] = replace(node, results=results)
+    node = builder.nodes.pop()
+    pooled = block.result if block.moved is None else node.results[0]
+    given = (pooled, *block.pooling.results[1:])[: len(node.results)]
+    builder.nodes.append(replace(node, results=given + node.results[len(given) :]))
+    if block.moved is not None:
+        builder.nodes.append(replace(block.moved, operands=(pooled,), results=(block.result,)))
     return builder.nodes
 
 
@@ -243,6 +302,6 @@ def _attrs(block: Block) -> Mapping[str, Any]:
         "kernel": block.pooling.attrs["kernel"],
         "pool_stride": block.pooling.attrs["stride"],
         "pool": _POOLINGS[block.pooling.op],
-        "activation": block.curve,
+        "activation": "none" if block.moved is not None else block.curve,
         **block.slope,
     }

@@ -45,6 +45,14 @@ def no_bias(x: Any, w: Any, b: Any) -> Any:
     return F.max_pool2d(F.conv2d(x, w), 2) + F.sum(b)
 
 
+def max_softplus(x: Any, w: Any, b: Any) -> Any:
+    return F.max_pool2d(F.softplus(F.conv2d(x, w, b)), 2)
+
+
+def max_elu(x: Any, w: Any, b: Any) -> Any:
+    return F.max_pool2d(F.elu(F.conv2d(x, w, b), 0.7), 2)
+
+
 def average_relu(x: Any, w: Any, b: Any) -> Any:
     return F.avg_pool2d(F.relu(F.conv2d(x, w, b)), 2)
 
@@ -64,6 +72,8 @@ MODELS = (
     dilated_tanh,
     leaky,
     no_bias,
+    max_softplus,
+    max_elu,
     average_relu,
     average,
     average_large,
@@ -162,3 +172,33 @@ def test_a_window_of_one_element_is_no_block() -> None:
     joined, apart = (compiled(picked, apart) for apart in (False, True))
     assert not is_joined(joined)
     np.testing.assert_array_equal(np.asarray(joined(*arrays())), np.asarray(apart(*arrays())))
+
+
+Between = Callable[[Any], Any]
+
+
+@pytest.mark.parametrize(
+    "between, told",
+    [
+        (F.gelu, "the derivative of gelu needs the map"),
+        (F.relu6, "between them may stand a bias and one activation"),
+        (
+            lambda y: F.relu(F.batch_norm(y, None, None, training=True)),
+            "batch_norm, relu, max_pool",
+        ),
+        (lambda y: F.relu(y + F.roll(y, 1, 0)), "add, add, relu, max_pool2d not joined"),
+        (lambda y: F.softplus(y, threshold=1), "the derivative of softplus needs the map"),
+    ],
+)
+def test_what_keeps_a_pooling_from_its_convolution_is_told(between: Between, told: str) -> None:
+    program = compiled(lambda x, w, b: F.max_pool2d(between(F.conv2d(x, w, b)), 2), apart=False)
+    assert not is_joined(program)
+    assert any(told in remark.text for remark in program.stage("fused").remarks)
+
+
+def test_a_convolution_far_from_its_pooling_is_not_told_of() -> None:
+    def far(x: Any, w: Any, b: Any) -> Any:
+        y = F.conv2d(x, w, b)
+        return F.max_pool2d(F.transpose(y, (0, 1, 3, 2)), 2)
+
+    assert not any("pool" in r.text for r in compiled(far, apart=False).stage("optimized").remarks)
