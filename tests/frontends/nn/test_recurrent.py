@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,36 +11,15 @@ import graphc
 import graphc.functional as F
 from graphc import nn, optim
 from graphc.errors import ArgumentError, DTypeError, IndexFault, ShapeError
+from tests.frontends.nn.references import Array, Case, filled, load
 
-Array = np.ndarray[Any, Any]
-Case = dict[str, Any]
-
-
-def load() -> list[tuple[Case, dict[str, Array]]]:
-    with np.load(Path(__file__).parent / "recurrent_reference.npz") as file:
-        cases, elements = json.loads(str(file["cases"]))["cases"], file["elements"]
-    found, position = [], 0
-    for case in cases:
-        arrays = {}
-        for name, shape in case["arrays"].items():
-            size = int(np.prod(shape))
-            arrays[name] = elements[position : position + size].reshape(shape)
-            position += size
-        found.append((case, arrays))
-    return found
-
-
-REFERENCE = load()
+REFERENCE = load("recurrent")
 
 
 def name_of(case: Case) -> str:
     options = [f"{name}={value}" for name, value in case["options"].items()]
     sizes = [f"T{case['steps']}"] if "steps" in case else []
     return "-".join([case["layer"], *options, *sizes, f"N{case['rows']}"])
-
-
-def filled(shape: Any, number: int) -> Array:
-    return (0.4 * np.sin(1.7 * np.arange(int(np.prod(shape))) + number)).reshape(shape)
 
 
 def weighted(outputs: list[Any]) -> Any:
