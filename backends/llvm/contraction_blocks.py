@@ -96,8 +96,16 @@ class Blocks:
     @property
     def in_groups(self) -> bool:
         """Whether all rows of a group pass before the next columns."""
-        large = self.panel_bytes * self.column_tiles > self.target.l2_bytes // 2
-        return large or self.panel is not None
+        return self._b_bytes > self.target.l2_bytes // 2 or self.panel is not None
+
+    @property
+    def streams_b(self) -> bool:
+        """Whether b is read where it lies, and much larger than the second cache."""
+        return self._b_bytes > 2 * self.target.l2_bytes and not self._copies_b
+
+    @property
+    def _b_bytes(self) -> int:
+        return self.panel_bytes * self.column_tiles
 
     @cached_property
     def groups(self) -> int:
@@ -140,13 +148,13 @@ class Blocks:
     def chunk(self) -> int | None:
         """Elements of the first axis in a block, where a whole panel outgrows its cache.
 
-        The parts of the second cache are measured. Where a's neighbours along k lie in lines of
-        their own, these lines are to stay near until the next rows read them.
+        The parts of the second cache are measured. The next columns of a b that streams leave
+        less of it; and so do a's lines, each with one k, that the next rows read.
         """
         axes = self.nest.dot.axes
         l2_bytes = self.target.l2_bytes
         most, limit = l2_bytes // 4, l2_bytes // 8
-        if self.takes_a_line_for_each_k:
+        if self.takes_a_line_for_each_k or self.streams_b:
             most = limit
         if self.panel_bytes <= most or self.held is None:
             return None
@@ -222,21 +230,25 @@ class Blocks:
 
     @cached_property
     def panel(self) -> Buffer | None:
-        b, axes = self.nest.dot.body[1], self.nest.dot.axes
-        assert isinstance(b, Load)
-        if not axes:  # a product with one k has no panel
-            return None
-        rows = self.all_rows
-        step = stride(b, axes[-1].name, self.kernel)
-        if rows < self._rows_for_panel or step is None or step <= self.tile.wide:
-            return None
-        width = self.target.vector_bytes // self.nest.dot.dtype.itemsize
-        if self.panel_bytes < self.target.l1_bytes // 2 or self.tile.wide % width:
+        if not self._copies_b:
             return None
         panel = Buffer(
             _PANEL, (self.chunk_depth, self.tile.wide), self.nest.dot.dtype, space="scratch"
         )
         return panel if panel.nbytes <= self.target.l2_bytes else None
+
+    @cached_property
+    def _copies_b(self) -> bool:
+        """Whether b's rows lie far apart, and enough rows read a copy."""
+        b, axes = self.nest.dot.body[1], self.nest.dot.axes
+        assert isinstance(b, Load)
+        if not axes:  # a product with one k has no panel
+            return False
+        step = stride(b, axes[-1].name, self.kernel)
+        if self.all_rows < self._rows_for_panel or step is None or step <= self.tile.wide:
+            return False
+        width = self.target.vector_bytes // self.nest.dot.dtype.itemsize
+        return self.panel_bytes >= self.target.l1_bytes // 2 and self.tile.wide % width == 0
 
     @property
     def _rows_for_panel(self) -> int:
