@@ -152,15 +152,28 @@ class Blocks:
         less of it; and so do a's lines, each with one k, that the next rows read.
         """
         axes = self.nest.dot.axes
-        l2_bytes = self.target.l2_bytes
-        most, limit = l2_bytes // 4, l2_bytes // 8
-        if self.takes_a_line_for_each_k or self.streams_b:
+        most, limit = self.target.l2_bytes // 4, self.target.l2_bytes // 8
+        if self.takes_a_line_for_each_k:
+            limit = min(limit, self._beside_lines_of_a)
+            most = limit
+        elif self.streams_b:
             most = limit
         if self.panel_bytes <= most or self.held is None:
             return None
         per_element = self.panel_bytes // axes[0].extent
         chunks = -(-axes[0].extent // max(1, limit // per_element))
         return -(-axes[0].extent // chunks) if chunks > 1 else None
+
+    @property
+    def _beside_lines_of_a(self) -> int:
+        """Bytes of b's columns that stay in the first cache beside lines of a, one for each k.
+
+        Where a row of b is several lines, products take longer than lines from the second cache.
+        """
+        row_bytes = self.tile.wide * self.nest.dot.dtype.itemsize
+        if row_bytes > _LINE_BYTES:
+            return self.target.l2_bytes
+        return self.target.l1_bytes * 3 // 4 * row_bytes // (row_bytes + _LINE_BYTES)
 
     @property
     def takes_a_line_for_each_k(self) -> bool:
