@@ -157,7 +157,7 @@ class _Compilation:
 
 
 def _has_loops(graph: Graph) -> bool:
-    return any(node.op == "scan" or any(map(_has_loops, node.regions)) for node in graph.nodes)
+    return any(node.op == "scan" for node in graph.every_node())
 
 
 def build(

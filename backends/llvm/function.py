@@ -17,8 +17,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from graphc.dtypes import DType
-
 SCALAR = {
     "float32": "float",
     "float64": "double",
@@ -257,11 +255,6 @@ class Function:
         merged = [(after, inner.label) for after in state.next]
         self._merge(state, merged, [(no, entry) for no in otherwise])
 
-    def raw_block(self, lines: Sequence[str], label: str) -> None:
-        """Hand-written control flow in the current scope, ending in block `label`."""
-        self._scopes[-1].lines.extend(lines)
-        self._scopes[-1].label = label
-
     @property
     def label(self) -> str:
         """The block that the next instruction goes to."""
@@ -302,7 +295,3 @@ def overload(type: str) -> str:
         count, element = type[1:-1].split(" x ")
         return f"v{count}{short.get(element, element)}"
     return short.get(type, type)
-
-
-def element_type(dtype: DType) -> str:
-    return SCALAR[dtype.name]

@@ -18,15 +18,15 @@ from graphc.planning.memory_plan import MemoryPlan, PlannedBuffer
 from graphc.planning.text import format_bytes, format_plan, format_table
 
 _BARS = "▁▂▃▄▅▆▇█"
+_COLUMNS = 72  # of the course; where there are more steps, each column shows its highest
 
 
-def memory_report(plan: MemoryPlan, limit: int = 20, width: int = 72) -> str:
+def memory_report(plan: MemoryPlan, limit: int = 20) -> str:
     """The report's text: totals and who is live at the peak, the course, the lines that hold it.
 
     limit   rows of each table
-    width   columns of the course; where there are more steps, each column shows its highest
     """
-    return "\n\n".join((format_plan(plan, limit), _course(plan, width), _lines(plan, limit)))
+    return "\n\n".join((format_plan(plan, limit), _course(plan), _lines(plan, limit)))
 
 
 def sparkline(values: Sequence[int], width: int) -> str:
@@ -64,10 +64,10 @@ def by_line(plan: MemoryPlan) -> list[tuple[str, int, int]]:
     return sorted(rows, key=lambda row: (-row[1], row[0]))
 
 
-def _course(plan: MemoryPlan, width: int) -> str:
+def _course(plan: MemoryPlan) -> str:
     live = [moment.live_bytes for moment in plan.timeline()]
     most = format_bytes(max(live, default=0))
-    return f"live bytes by step, of {most} at most\n{sparkline(live, width)}"
+    return f"live bytes by step, of {most} at most\n{sparkline(live, _COLUMNS)}"
 
 
 def _lines(plan: MemoryPlan, limit: int) -> str:

@@ -17,14 +17,15 @@ The kinds of groups: what a group's main operator is, or that it updates the sta
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from graphc.ir import Graph, Node, Value
 from graphc.ops.define import get, table
 from graphc.passes.base import Pass
+from graphc.passes.changes import map_regions, over, rewritten
 from graphc.passes.clone import inline
-from graphc.passes.fusion_facts import Facts
+from graphc.passes.kinds import kind_of
 from graphc.passes.rewrite import Rewriter, rewrite
 
 KINDS = ("products", "poolings", "reductions", "updates", "elementwise")
@@ -43,24 +44,13 @@ class Ungroup(Pass):
         nodes: list[Node] = []
         values: dict[Value, Value] = {}
         for node in graph.nodes:
-            operands = tuple(values.get(value, value) for value in node.operands)
+            node = over(node, values)
             if node.op == "group" and kind_of_group(node, updating) == self.kind:
-                inlined = inline(node.regions[0], operands, nodes)
+                inlined = inline(node.regions[0], node.operands, nodes)
                 values.update(zip(node.results, inlined, strict=True))
             else:
-                nodes.append(self._within(replace(node, operands=operands)))
-        return replace(
-            graph,
-            nodes=tuple(nodes),
-            outputs=tuple(values.get(value, value) for value in graph.outputs),
-            updates=tuple((name, values.get(value, value)) for name, value in graph.updates),
-        )
-
-    def _within(self, node: Node) -> Node:
-        """The node with its regions, loops' bodies, treated alike."""
-        if node.op == "group" or not node.regions:
-            return node
-        return replace(node, regions=tuple(map(self.run, node.regions)))
+                nodes.append(node if node.op == "group" else map_regions(node, self.run))
+        return rewritten(graph, nodes, values)
 
 
 @dataclass(frozen=True)
@@ -92,5 +82,5 @@ def kind_of_group(node: Node, updating: Set[Value]) -> str:
     """Which of KINDS a group is; `updating` holds the new values of the state."""
     if not updating.isdisjoint(node.results):
         return "updates"
-    kinds = Facts(node.regions[0]).kinds
+    kinds = {kind_of(inner, frozenset()) for inner in node.regions[0].nodes}
     return next((name for kind, name in _MAIN.items() if kind in kinds), "elementwise")

@@ -234,13 +234,18 @@ class Graph:
     def constants(self) -> Mapping[str, np.ndarray[Any, Any]]:
         """{digest: elements} of every constant in the graph and its regions."""
         found: dict[str, np.ndarray[Any, Any]] = {}
-        for node in self.nodes:
+        for node in self.every_node():
             for value in node.attrs.values():
                 if isinstance(value, Array):
                     found[value.digest] = value.data
-            for region in node.regions:
-                found.update(region.constants)
         return found
+
+    def every_node(self) -> Iterator[Node]:
+        """The nodes, each followed by those of its regions."""
+        for node in self.nodes:
+            yield node
+            for region in node.regions:
+                yield from region.every_node()
 
     def with_remarks(self, *remarks: Remark) -> Graph:
         return replace(self, remarks=self.remarks + remarks)

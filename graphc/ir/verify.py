@@ -31,7 +31,7 @@ def verify_structure(graph: Graph) -> None:
     _Checker(graph, frozenset()).check()
 
 
-def violation(graph: Graph, invariant: str, problem: str, node: Node | None = None) -> VerifyError:
+def violation(graph: Graph, invariant: str, problem: str, node: Node | None) -> VerifyError:
     """The error of a broken invariant, at a node or in the graph as a whole."""
     place = f"graph @{quote_unless_name(str(graph.name))}"
     if node is not None:

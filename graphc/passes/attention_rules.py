@@ -23,6 +23,7 @@ import numpy as np
 from graphc.dtypes import bool_, float32
 from graphc.ir import Graph, Node, Remark, Value
 from graphc.ops.build import Builder
+from graphc.passes.changes import in_regions
 from graphc.passes.finding import both_ways
 from graphc.passes.rewrite import union
 
@@ -63,17 +64,9 @@ def find_attention(graph: Graph) -> tuple[Graph, list[Remark]]:
 
 
 def _in_graph(graph: Graph, remarks: list[Remark]) -> Graph:
-    nodes = [_in_regions(node, remarks) for node in graph.nodes]
-    changed = any(new is not old for new, old in zip(nodes, graph.nodes, strict=True))
-    graph = replace(graph, nodes=tuple(nodes)) if changed else graph
+    graph = in_regions(graph, lambda region: _in_graph(region, remarks))
     found = list(_attentions(graph, remarks))
     return _joined(graph, found) if found else graph
-
-
-def _in_regions(node: Node, remarks: list[Remark]) -> Node:
-    regions = tuple(_in_graph(region, remarks) for region in node.regions)
-    same = all(new is old for new, old in zip(regions, node.regions, strict=True))
-    return node if same else replace(node, regions=regions)
 
 
 def _attentions(graph: Graph, remarks: list[Remark]) -> Iterator[tuple[Found, Node]]:

@@ -22,6 +22,7 @@ from graphc.errors import ShapeError
 from graphc.ir import Graph, Node, Value
 from graphc.ops.build import Builder
 from graphc.passes.base import Pass
+from graphc.passes.changes import map_regions, over, rewritten
 from graphc.passes.clone import inline, live_nodes
 from graphc.passes.reverse import reverse
 
@@ -54,28 +55,16 @@ def expand(graph: Graph, recompute: bool = False) -> Graph:
             values.update(zip(node.results, _expand_node(current, nodes, recompute), strict=True))
         else:
             nodes.append(current)
-    return replace(
-        graph,
-        nodes=tuple(nodes),
-        outputs=tuple(values.get(value, value) for value in graph.outputs),
-        updates=tuple((name, values.get(value, value)) for name, value in graph.updates),
-    )
+    return rewritten(graph, nodes, values)
 
 
 def _has_gradients(graph: Graph) -> bool:
-    return any(
-        node.op == "grad" or any(_has_gradients(region) for region in node.regions)
-        for node in graph.nodes
-    )
+    return any(node.op == "grad" for node in graph.every_node())
 
 
 def _over(node: Node, values: dict[Value, Value], recompute: bool) -> Node:
     """The node over the new graph's values, with expanded regions."""
-    return replace(
-        node,
-        operands=tuple(values.get(value, value) for value in node.operands),
-        regions=tuple(expand(region, recompute) for region in node.regions),
-    )
+    return map_regions(over(node, values), lambda region: expand(region, recompute))
 
 
 def _expand_node(node: Node, nodes: list[Node], recompute: bool) -> tuple[Value, ...]:

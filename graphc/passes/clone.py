@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from graphc.ir import Graph, Node, Value
+from graphc.passes.changes import substitute
 
 
 def clone_node(node: Node, values: dict[Value, Value]) -> Node:
     """The node over `values`, with results of its own, which are entered into `values`."""
     results = tuple(Value(value.type, value.name) for value in node.results)
-    operands = tuple([values.get(value, value) for value in node.operands])
+    operands = substitute(node.operands, values)
     copy = Node(node.op, operands, node.attrs, results, node.source, node.regions)
     values.update(zip(node.results, results, strict=True))
     return copy
@@ -42,8 +43,3 @@ def live_nodes(nodes: Sequence[Node], wanted: Iterable[Value]) -> tuple[Node, ..
             kept.append(node)
             needed.update(node.operands)
     return tuple(reversed(kept))
-
-
-def substitute(values: Sequence[Value], mapping: Mapping[Value, Value]) -> tuple[Value, ...]:
-    """Each value's replacement, or itself."""
-    return tuple(mapping.get(value, value) for value in values)

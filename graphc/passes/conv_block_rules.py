@@ -27,6 +27,7 @@ from graphc.ops.build import Builder
 from graphc.ops.conv_block import ACTIVATIONS, MOST_TAPS
 from graphc.ops.convolution import convolution_options
 from graphc.ops.masked_pooling import MOST_BITS
+from graphc.passes.changes import in_regions
 from graphc.passes.rewrite import union
 
 _ADAPTIVE = "adaptive_avg_pool2d"
@@ -88,17 +89,9 @@ def find_conv_blocks(graph: Graph) -> tuple[Graph, list[Remark]]:
 
 
 def _in_graph(graph: Graph, remarks: list[Remark]) -> Graph:
-    nodes = [_in_regions(node, remarks) for node in graph.nodes]
-    changed = any(new is not old for new, old in zip(nodes, graph.nodes, strict=True))
-    graph = replace(graph, nodes=tuple(nodes)) if changed else graph
+    graph = in_regions(graph, lambda region: _in_graph(region, remarks))
     blocks = list(_blocks(graph, remarks))
     return _joined(graph, blocks) if blocks else graph
-
-
-def _in_regions(node: Node, remarks: list[Remark]) -> Node:
-    regions = tuple(_in_graph(region, remarks) for region in node.regions)
-    same = all(new is old for new, old in zip(regions, node.regions, strict=True))
-    return node if same else replace(node, regions=regions)
 
 
 def _blocks(graph: Graph, remarks: list[Remark]) -> Iterator[Block]:

@@ -13,12 +13,12 @@ saves no more than what its backward reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from graphc.ir import Graph, Node, Value
 from graphc.passes.base import Pass
+from graphc.passes.changes import map_regions, with_nodes
 from graphc.passes.prune import prune_node
 
 
@@ -43,19 +43,11 @@ def remove_dead(graph: Graph) -> Graph:
         kept.append(current)
         needed.update(current.operands)
     kept.reverse()
-    if len(kept) == len(graph.nodes) and _same(kept, graph.nodes):
-        return graph
-    return replace(graph, nodes=tuple(kept))
+    return with_nodes(graph, kept)
 
 
 def _clean(node: Node, needed: set[Value]) -> Node:
     """The node with nothing dead in its regions, nor a result that only its region needs."""
     if not node.regions:
         return node
-    node = prune_node(node, needed)
-    regions = tuple(remove_dead(region) for region in node.regions)
-    return node if _same(regions, node.regions) else replace(node, regions=regions)
-
-
-def _same(new: Iterable[object], old: Iterable[object]) -> bool:
-    return all(a is b for a, b in zip(new, old, strict=True))
+    return map_regions(prune_node(node, needed), remove_dead)

@@ -14,13 +14,14 @@ opened before autodiff, so that what runs is what they stand for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from graphc.errors import ArgumentError
 from graphc.ir import Graph, Node, Value
 from graphc.ops.define import Op, get, table
 from graphc.passes.base import Pass
+from graphc.passes.changes import map_nodes, map_regions
 from graphc.passes.rewrite import Rewriter, Rule, rewrite
 
 
@@ -67,15 +68,9 @@ def _open(rewriter: Rewriter, node: Node) -> Sequence[Value] | None:
 
 def _in_functions(graph: Graph, rules: dict[str, list[Rule]]) -> Graph:
     """The rules applied inside the functions of `grad` nodes alone."""
-    nodes = tuple(_in_function(node, rules) for node in graph.nodes)
-    unchanged = all(new is old for new, old in zip(nodes, graph.nodes, strict=True))
-    return graph if unchanged else replace(graph, nodes=nodes)
 
+    def inside(node: Node) -> Node:
+        change = rewrite if node.op == "grad" else _in_functions
+        return map_regions(node, lambda region: change(region, rules))
 
-def _in_function(node: Node, rules: dict[str, list[Rule]]) -> Node:
-    if not node.regions:
-        return node
-    change = rewrite if node.op == "grad" else _in_functions
-    regions = tuple(change(region, rules) for region in node.regions)
-    unchanged = all(new is old for new, old in zip(regions, node.regions, strict=True))
-    return node if unchanged else replace(node, regions=regions)
+    return map_nodes(graph, inside)

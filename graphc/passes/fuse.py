@@ -22,13 +22,15 @@ Cheap nodes of several readers are computed in each. Single nodes stay as they a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from graphc.ir import Graph, Node, Remark
 from graphc.passes.ancestry import Ancestry
 from graphc.passes.base import Pass
+from graphc.passes.changes import map_nodes, map_regions
 from graphc.passes.column_sums import join_column_sums
+from graphc.passes.copies import mark_copies
 from graphc.passes.fusion_facts import Facts
 from graphc.passes.grouping import Draft, assemble, draft_groups
 from graphc.passes.growth import Growth
@@ -48,8 +50,9 @@ class Fuse(Pass):
 
 def fuse(graph: Graph) -> Graph:
     """The graph with its groups and remarks; the same object where nothing may be grouped."""
-    graph = _fuse_regions(graph)
+    graph = map_nodes(graph, _fuse_regions)
     facts = Facts(graph)
+    mark_copies(facts)
     growths = grow_groups(facts)
     drafts = draft_groups(facts, growths)
     refused = [remark for growth in reversed(growths) for remark in _refusals(facts, growth)]
@@ -76,18 +79,8 @@ def grow_groups(facts: Facts) -> list[Growth]:
     return join_column_sums(facts, ancestry, join_siblings(facts, ancestry, groups))
 
 
-def _fuse_regions(graph: Graph) -> Graph:
-    nodes = tuple(_fuse_region_of(node) for node in graph.nodes)
-    same = all(new is old for new, old in zip(nodes, graph.nodes, strict=True))
-    return graph if same else replace(graph, nodes=nodes)
-
-
-def _fuse_region_of(node: Node) -> Node:
-    if not node.regions or node.op == "group":
-        return node
-    regions = tuple(fuse(region) for region in node.regions)
-    same = all(new is old for new, old in zip(regions, node.regions, strict=True))
-    return node if same else replace(node, regions=regions)
+def _fuse_regions(node: Node) -> Node:
+    return node if node.op == "group" else map_regions(node, fuse)
 
 
 def _made(draft: Draft) -> Remark:

@@ -1,55 +1,13 @@
-"""What fusion asks of a graph's nodes: their kinds, and who reads what through views.
-
-elementwise   result element i depends on element i of each operand
-mover         one value at an index, from elements elsewhere: pad, concat, gather, random…
-reduction     folds whole dimensions: sum, max, argmax…
-window        folds a window about each result element: pooling and its gradients
-contraction   a sum of products: matmul, convolution
-transparent   read through: views, counters, one-element constants, and cheap nodes that
-              every reader may compute for itself
-opaque        runs alone: control flow, sort, scatter, what is stored into a part of the state
-"""
+"""What fusion asks of a graph: the kinds of its nodes, and who reads what through views."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Literal
 
 from graphc.ir import Graph, Node, Value
 from graphc.ops.define import get
-
-Kind = Literal[
-    "elementwise", "mover", "reduction", "window", "contraction", "transparent", "opaque"
-]
-
-_LONGEST_COPY = 3  # nodes in a chain that every reader computes again
-_LONGEST_REPEAT = 8  # where its start is kept for a later reader in any case
-
-# Slow, yet faster in vectors than a store and a load of memory outside the nearest cache.
-_REPEATED = frozenset(
-    {"exp", "expm1", "log", "log1p", "erf", "tanh", "sigmoid", "sqrt", "rsqrt", "div"}
-)
-
-# Correctly rounded, yet slow; other slow operators are known by their error bound.
-_SLOW = frozenset(
-    {"div", "sqrt", "floordiv", "mod", "random_bits", "random_uniform", "random_normal", "fold_in"}
-)
-
-
-def is_cheap(node: Node) -> bool:
-    """Whether computing the node again costs less than a store and a load."""
-    return node.op not in _SLOW and get(node.op).max_ulp <= 0.5
-
-
-def _may_repeat(node: Node) -> bool:
-    return is_cheap(node) or node.op in _REPEATED
-
-
-def is_view(node: Node) -> bool:
-    """Nodes that only say where an element lies or what index it has."""
-    literal = node.op == "constant" and node.result.type.size == 1
-    return get(node.op).view or node.op == "iota" or literal
+from graphc.passes.kinds import Kind, is_view, kind_of
 
 
 class Facts:
@@ -60,20 +18,26 @@ class Facts:
         self.nodes = graph.nodes
         self.position = {value: i for i, node in enumerate(graph.nodes) for value in node.results}
         news = {value for _, value in graph.updates}
-        self.kinds: list[Kind] = [_kind(node, news) for node in graph.nodes]
+        self.kinds: list[Kind] = [kind_of(node, news) for node in graph.nodes]
         self._readers: dict[Value, frozenset[int]] = {}
         self._results = frozenset(graph.results)
-        self._inputs = frozenset(graph.inputs)
+        self.inputs = frozenset(graph.inputs)
         self._is_result: dict[Value, bool] = {}
-        self._copied: dict[int, int] = {}
-        self._mark_copied()
+        self.copied: dict[int, int] = {}  # see copies.py: how many nodes each reader computes again
 
     def is_transparent(self, position: int) -> bool:
         return self.kinds[position] == "transparent"
 
+    def see_through(self, positions: Iterable[int]) -> None:
+        """Make nodes transparent."""
+        for position in positions:
+            self.kinds[position] = "transparent"
+        self._readers.clear()
+        self._is_result.clear()
+
     def is_copied(self, position: int) -> bool:
         """Whether every reader computes the node for itself."""
-        return position in self._copied
+        return position in self.copied
 
     def readers(self, value: Value) -> frozenset[int]:
         """Positions of the nodes that read the value, directly or through transparent nodes."""
@@ -101,6 +65,17 @@ class Facts:
             )
             self._is_result[value] = known
         return known
+
+    def is_small(self, value: Value, beside: Value) -> bool:
+        """Whether the value is read through a broadcast of less than an eighth of its size."""
+        position = self.position.get(value)
+        while position is not None and is_view(self.nodes[position]):
+            node = self.nodes[position]
+            if not node.operands:
+                return True
+            value = node.operands[0]
+            position = self.position.get(value)
+        return value.type.size * 8 <= beside.type.size
 
     def sources(self, position: int) -> frozenset[int]:
         """Positions of the nodes that compute what a node reads, seen through transparent ones."""
@@ -168,172 +143,6 @@ class Facts:
                     return found
         return None
 
-    # Nodes that every reader computes for itself
-
-    def _mark_copied(self) -> None:
-        """Cheap nodes of several readers, each of which computes them from what lies in memory.
-
-        Chains of up to `_LONGEST_COPY` of them, where no reader needs the result stored.
-        """
-        for position, node in enumerate(self.nodes):
-            if self.kinds[position] == "elementwise" and self._is_copied(node):
-                self.kinds[position] = "transparent"
-                self._readers.clear()
-                self._is_result.clear()
-
-    def _is_copied(self, node: Node) -> bool:
-        (result,) = node.results
-        readers = self.readers(result)
-        kinds = {self.kinds[reader] for reader in readers}
-        if self.is_result(result):
-            return False
-        if (len(readers) > 1 or "mover" in kinds) and self._is_of_an_input(node, kinds):
-            return True
-        if len(readers) < 2 or not kinds <= {"elementwise", "reduction"}:
-            return False
-        if self._is_repeated(node):
-            return True
-        if not is_cheap(node):
-            return False
-        wide = {value for value in node.operands if not self.is_small(value, result)}
-        return len(wide) == 1 and self._is_at_hand(wide.pop(), node)
-
-    def _is_of_an_input(self, node: Node, kinds: set[Kind]) -> bool:
-        """Whether the node is computed in cheap steps from one input alone, which is always at
-        hand: masks and safe indices of a batch's class numbers."""
-        if not kinds <= {"elementwise", "reduction", "mover"} or not is_cheap(node):
-            return False
-        chain, bases = self._chain(node)
-        cheap = all(is_cheap(self.nodes[position]) for position in chain)
-        if not cheap or len(chain) > _LONGEST_REPEAT or len(bases) != 1:
-            return False
-        if not bases <= self._inputs:
-            return False
-        self._copy(chain)
-        return True
-
-    def _copy(self, chain: set[int]) -> None:
-        for position in chain:
-            self._copied[position] = len(chain)
-            self.kinds[position] = "transparent"
-
-    def _is_repeated(self, node: Node) -> bool:
-        """Whether the node is computed from one tensor that is kept for later readers in any
-        case, those of the backward: then they repeat it, and nothing else is kept."""
-        (result,) = node.results
-        if not self._is_kept(result):
-            return False
-        chain, bases = self._chain(node)
-        if len(bases) != 1 or len(chain) > _LONGEST_REPEAT:
-            return False
-        (base,) = bases
-        if not self._is_kept(base, chain) or max(self.readers(base)) < max(self.readers(result)):
-            return False
-        self._copy(chain)
-        return True
-
-    def _chain(self, node: Node) -> tuple[set[int], set[Value]]:
-        """(the node, and all before it that only it needs or that are copied; what these read)."""
-        chain: set[int] = set()
-        bases: set[Value] = set()
-        waiting = [self.position[node.results[0]]] if _may_repeat(node) else []
-        while waiting:
-            position = waiting.pop()
-            chain.add(position)
-            member = self.nodes[position]
-            for value in member.operands:
-                maker = self.position.get(value)
-                if maker is not None and (maker in chain or self._is_between(maker, chain)):
-                    waiting += [] if maker in chain else [maker]
-                elif not self.is_small(value, member.results[0]):
-                    bases.add(value)
-        return chain, bases
-
-    def _is_between(self, maker: int, chain: set[int]) -> bool:
-        """Whether a node that a chain reads is copied anyway, or serves nothing else."""
-        if maker in self._copied:
-            return True
-        node = self.nodes[maker]
-        if self.kinds[maker] != "elementwise" or not _may_repeat(node):
-            return False
-        return not self.is_result(node.results[0]) and self.readers(node.results[0]) <= chain
-
-    def _makers(self, node: Node) -> Iterator[int]:
-        for value in node.operands:
-            if value in self.position:
-                yield self.position[value]
-
-    def _is_kept(self, value: Value, but: Iterable[int] = ()) -> bool:
-        """Whether a reader, other than `but`, meets what comes after a node that runs alone."""
-        maker = self.position.get(value)
-        depth = 0 if maker is None else self._depths[maker]
-        return any(self._reaches[reader] > depth for reader in self.readers(value) - set(but))
-
-    @cached_property
-    def _reaches(self) -> list[int]:
-        """The greatest level of what follows from each node element by element, itself too."""
-        reaches = [0] * len(self.nodes)
-        for position in range(len(self.nodes) - 1, -1, -1):
-            node = self.nodes[position]
-            users = [self.position[u.results[0]] for v in node.results for u in self._users(v)]
-            near = [reaches[u] for u in users if self.kinds[u] in ("elementwise", "transparent")]
-            reaches[position] = max(self._level(node), *near, 0)
-        return reaches
-
-    def _users(self, value: Value) -> tuple[Node, ...]:
-        return self.graph.users.get(value, ())
-
-    def _level(self, node: Node) -> int:
-        return max((self._depths[maker] for maker in self._makers(node)), default=0)
-
-    @cached_property
-    def _depths(self) -> list[int]:
-        """How many nodes that run alone come one after another up to each node, itself too."""
-        alone = ("contraction", "window", "opaque")
-        depths: list[int] = []
-        for node, kind in zip(self.nodes, self.kinds, strict=True):
-            level = max((depths[maker] for maker in self._makers(node)), default=0)
-            depths.append(level + (kind in alone))
-        return depths
-
-    def is_small(self, value: Value, beside: Value) -> bool:
-        """Whether the value is read through a broadcast of less than an eighth of its size."""
-        position = self.position.get(value)
-        while position is not None and is_view(self.nodes[position]):
-            node = self.nodes[position]
-            if not node.operands:
-                return True
-            value = node.operands[0]
-            position = self.position.get(value)
-        return value.type.size * 8 <= beside.type.size
-
-    def _is_at_hand(self, value: Value, node: Node) -> bool:
-        """Whether the value lies in memory in any case, or is computed from such in few steps.
-
-        Its memory is then held until the last reader; a result of fewer bytes, such as a mask,
-        would take less, unless the value is held that long anyway.
-        """
-        own = self.position[node.results[0]]
-        position = self.position.get(value)
-        steps = 1 if position is None else 1 + self._copied.get(position, 0)
-        if steps > _LONGEST_COPY or not self._is_stored(value, own):
-            return False
-        smaller = node.results[0].dtype.itemsize < value.dtype.itemsize
-        last = max(self.readers(node.results[0]))
-        if smaller and max(self.readers(value)) < last:
-            return False
-        self._copied[own] = steps
-        return True
-
-    def _is_stored(self, value: Value, own: int) -> bool:
-        position = self.position.get(value)
-        if position is None or position in self._copied:
-            return True
-        if self.kinds[position] in ("opaque", "reduction"):
-            return True
-        others = self.readers(value) - self.readers(self.nodes[own].results[0]) - {own}
-        return any(self.kinds[other] not in ("elementwise", "mover") for other in others)
-
     # Memory order
 
     @cached_property
@@ -363,31 +172,3 @@ def _images_of(node: Node) -> tuple[Value, ...]:
         return ()
     values = (*node.operands[:1], *node.results)
     return tuple(value for value in values if value.type.rank == 4)
-
-
-def _kind(node: Node, news: Set[Value]) -> Kind:
-    """The kind of a node; `news` are the new values of the state."""
-    record = get(node.op)
-    if is_view(node):
-        return "transparent"
-    if record.lower is None or node.op == "constant":
-        return "opaque"
-    if record.nest is not None and not news.isdisjoint(node.results):
-        return "opaque"
-    if record.elementwise:
-        return "elementwise"
-    if record.contraction:
-        return "contraction"
-    if record.reduction:
-        return "reduction" if _folds_dimensions(node) else "window"
-    return "mover" if len(node.results) == 1 else "opaque"
-
-
-def _folds_dimensions(node: Node) -> bool:
-    return node.results[0].type.rank < node.operands[0].type.rank
-
-
-def folded_axes(node: Node) -> tuple[int, ...]:
-    """The dimensions that a reduction folds."""
-    found: tuple[int, ...] = node.attrs["axes"] if "axes" in node.attrs else (node.attrs["axis"],)
-    return found

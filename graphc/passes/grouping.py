@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from graphc.ir import Attributes, Graph, Node, Value
 from graphc.passes.clone import clone_node
-from graphc.passes.fusion_facts import Facts, is_view
+from graphc.passes.fusion_facts import Facts
 from graphc.passes.growth import Growth
+from graphc.passes.kinds import is_view
 from graphc.passes.rewrite import union
 
 # Read through inside the group; other views of memory are free outside, or one copy for all.

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from graphc.passes.ancestry import Ancestry, mask_of
-from graphc.passes.fusion_facts import Facts, folded_axes, is_cheap
+from graphc.passes.fusion_facts import Facts
+from graphc.passes.kinds import folded_axes, is_cheap
 from graphc.passes.routes import Route, routes_from
 from graphc.passes.rows import Rows, find_row_path, rows_of
 

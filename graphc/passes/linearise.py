@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from graphc.ir import Graph, Node, Value
-from graphc.ops.define import Linearised, get
+from graphc.ops.define import Linearised
 from graphc.passes.clone import close, live_nodes
-from graphc.passes.fusion_facts import is_cheap, is_view
+from graphc.passes.kinds import is_light
 
 
 def linearise(region: Graph, both: Graph, held: set[Value], keep: bool) -> Linearised:
@@ -85,7 +85,7 @@ def _is_better_again(
     node: Node, wanted: Sequence[Value], at_hand: set[Value], producers: Mapping[Value, Node]
 ) -> bool:
     """Whether what the node reads takes no more memory than its results, and little time."""
-    if not _is_light(node):
+    if not is_light(node):
         return False
     free = dict.fromkeys(at_hand, True)
     missing = {value for value in node.operands if not _is_free(value, free, producers)}
@@ -98,16 +98,7 @@ def _is_free(value: Value, free: dict[Value, bool], producers: Mapping[Value, No
         node = producers.get(value)
         free[value] = (
             node is not None
-            and _is_light(node)
+            and is_light(node)
             and all(_is_free(operand, free, producers) for operand in node.operands)
         )
     return free[value]
-
-
-def _is_light(node: Node) -> bool:
-    """Sources, views and cheap elementwise nodes."""
-    return node.op in ("constant", "iota") or is_view(node) or _is_cheap_elementwise(node)
-
-
-def _is_cheap_elementwise(node: Node) -> bool:
-    return get(node.op).elementwise and is_cheap(node)

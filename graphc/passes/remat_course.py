@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from graphc.ir import Graph, Node, Value
 from graphc.ops.define import get
-from graphc.passes.fusion_facts import is_view
+from graphc.passes.kinds import is_view
 
 
 @dataclass(frozen=True)

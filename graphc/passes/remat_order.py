@@ -22,7 +22,7 @@ from dataclasses import replace
 from heapq import heappop, heappush
 
 from graphc.ir import Graph, Node, Value
-from graphc.passes.fusion_facts import is_view
+from graphc.passes.kinds import is_view
 from graphc.passes.remat_course import Course, course_of
 
 _LITTLE = 1000  # what takes less than this part of the peak counts as nothing

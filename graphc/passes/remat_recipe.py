@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 from graphc.ir import Graph, Node, Value
 from graphc.lowering.costs import flops_of
 from graphc.ops.define import get
-from graphc.passes.fusion_facts import is_cheap
+from graphc.passes.kinds import is_cheap
 from graphc.passes.remat_course import Course, inner_nodes, runs
 
 _MOST_PORTIONS = 200  # of one recipe

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from graphc.ir import Attributes, Graph, Node, Remark, Value
+from graphc.passes.changes import same, substitute
 from graphc.passes.clone import clone_node, close, inline, live_nodes
 from graphc.passes.fuse import fuse
 from graphc.passes.remat_choice import Eviction
@@ -48,8 +49,7 @@ class Writer:
 
     def _over(self, node: Node, local: dict[Value, Value]) -> Node:
         operands = tuple(self._resolve(value, local) for value in node.operands)
-        same = all(new is old for new, old in zip(operands, node.operands, strict=True))
-        return node if same else replace(node, operands=operands)
+        return node if same(operands, node.operands) else replace(node, operands=operands)
 
     def _resolve(self, value: Value, local: dict[Value, Value]) -> Value:
         """What stands for a value here; views of what is computed again are made again.
@@ -63,7 +63,7 @@ class Writer:
         if node is None or runs(node) or not node.operands:
             return value
         operands = tuple(self._resolve(operand, local) for operand in node.operands)
-        if all(new is old for new, old in zip(operands, node.operands, strict=True)):
+        if same(operands, node.operands):
             return value
         view = clone_node(node, dict(zip(node.operands, operands, strict=True)))
         self._append(view)
@@ -120,7 +120,7 @@ def _group_again(portion: Portion, values: dict[Value, Value]) -> Node:
     reason = f"{attrs['reason']}; computed again to save memory"
     return Node(
         "group",
-        tuple(values.get(value, value) for value in portion.node.operands),
+        substitute(portion.node.operands, values),
         Attributes({**attrs, "reason": reason}),
         tuple(Value(value.type, value.name) for value in portion.wanted),
         portion.node.source,

@@ -10,13 +10,13 @@ Griewank and Walther, Evaluating Derivatives, 2nd edition, chapter 3.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from graphc.errors import ArgumentError, VerifyError
 from graphc.ir import Graph, Node, Value
 from graphc.ops.build import Builder
 from graphc.ops.define import Decompose, Linearised, get
 from graphc.ops.scan_segments import has_segments, in_segments
+from graphc.passes.changes import over, substitute
 from graphc.passes.clone import live_nodes
 from graphc.passes.linearise import linearise
 
@@ -101,13 +101,11 @@ def _run_forward(builder: GradientBuilder, region: Graph) -> tuple[Value, ...]:
     """Append the region's nodes, mark what is active, and open composites without a vjp."""
     values: dict[Value, Value] = {}
     for node in region.nodes:
-        if any(value in values for value in node.operands):
-            operands = tuple(values.get(value, value) for value in node.operands)
-            node = replace(node, operands=operands)
+        node = over(node, values)
         results = _forward_node(builder, node)
         if results is not node.results:
             values.update(zip(node.results, results, strict=True))
-    return tuple(values.get(value, value) for value in region.outputs)
+    return substitute(region.outputs, values)
 
 
 def _forward_node(builder: GradientBuilder, node: Node) -> Sequence[Value]:

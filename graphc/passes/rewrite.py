@@ -23,6 +23,7 @@ from graphc.errors import VerifyError
 from graphc.ir import Attribute, Graph, Node, Value
 from graphc.ops.build import Builder
 from graphc.ops.define import make_node, table
+from graphc.passes.changes import map_regions, over, rewritten
 
 Rule: TypeAlias = "Callable[[Rewriter, Node], Sequence[Value] | None]"
 Rules: TypeAlias = Mapping[str, Sequence[Rule]]
@@ -107,24 +108,14 @@ class Rewriter(Builder):
                 self._map(node, results, replaced)
         if not self.changed:
             return graph
-        return replace(
-            graph,
-            nodes=tuple(self.nodes),
-            outputs=tuple(replaced.get(value, value) for value in graph.outputs),
-            updates=tuple((name, replaced.get(value, value)) for name, value in graph.updates),
-        )
+        return rewritten(graph, self.nodes, replaced)
 
     def _with_operands(self, node: Node, replaced: Mapping[Value, Value]) -> Node:
         """The node over the new graph's values, with its regions rewritten; results are kept."""
-        if replaced and any(value in replaced for value in node.operands):
-            operands = tuple(replaced.get(value, value) for value in node.operands)
-            node = replace(node, operands=operands)
-        if node.regions:
-            regions = tuple(rewrite(region, self.rules, self.share) for region in node.regions)
-            if any(new is not old for new, old in zip(regions, node.regions, strict=True)):
-                self.changed = True
-                node = replace(node, regions=regions)
-        return node
+        node = over(node, replaced)
+        inner = map_regions(node, lambda region: rewrite(region, self.rules, self.share))
+        self.changed |= inner is not node
+        return inner
 
     def _map(self, node: Node, results: Sequence[Value], replaced: dict[Value, Value]) -> None:
         """Record that the old node's results are now `results`."""
@@ -136,9 +127,9 @@ class Rewriter(Builder):
 
     def _place(self, node: Node) -> tuple[Value, ...]:
         """What stands for the node's results in the new graph: other values or its own."""
-        rewritten = self._apply_rules(node)
-        if rewritten is not None:
-            return rewritten
+        found = self._apply_rules(node)
+        if found is not None:
+            return found
         if self.share:
             key = self._key(node)
             position = self._placed.setdefault(key, len(self.nodes))

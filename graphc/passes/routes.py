@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from graphc.ir import Node, Value
-from graphc.passes.fusion_facts import Facts, is_view
+from graphc.passes.fusion_facts import Facts
+from graphc.passes.kinds import is_view
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from graphc.passes.fusion_facts import Facts, folded_axes
+from graphc.passes.fusion_facts import Facts
+from graphc.passes.kinds import folded_axes
 from graphc.passes.routes import Route, routes_from
 
 # Fewer rows would leave threads idle, unless the whole tensor is small.

@@ -21,7 +21,7 @@ may change bits; it depends on the graph alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from graphc.ir import Graph, Node, Remark, Value
@@ -30,9 +30,10 @@ from graphc.ops.define import get, make_node
 from graphc.ops.scan_gradient import Loop, is_zero, loop_of
 from graphc.passes.base import Pass
 from graphc.passes.batching import Batch, Batched, has_rule
+from graphc.passes.changes import map_regions, over, rewritten, same
 from graphc.passes.clone import live_nodes
 from graphc.passes.dce import remove_dead
-from graphc.passes.fusion_facts import is_cheap, is_view
+from graphc.passes.kinds import is_light, is_view
 from graphc.passes.loop_sums import Sum, find_sums, has_total, total_of
 
 
@@ -68,42 +69,24 @@ def split_scans(graph: Graph, most_bytes: int) -> Graph:
         nodes += split.builder.nodes
         remarks += split.remarks
         values.update(zip(node.results, found, strict=True))
-    if len(nodes) == len(graph.nodes) and all(map(_is, nodes, graph.nodes)):
+    if same(nodes, graph.nodes):
         return graph
-    made = replace(
-        graph,
-        nodes=tuple(nodes),
-        outputs=tuple(values.get(value, value) for value in graph.outputs),
-        updates=tuple((name, values.get(value, value)) for name, value in graph.updates),
-    )
-    return made.with_remarks(*remarks)
-
-
-def _is(a: Node, b: Node) -> bool:
-    return a is b
+    return rewritten(graph, nodes, values).with_remarks(*remarks)
 
 
 def _with_regions(
     node: Node, values: Mapping[Value, Value], remarks: list[Remark], most_bytes: int
 ) -> Node:
     """The node over the new values, the loops in its regions split."""
-    if any(value in values for value in node.operands):
-        node = replace(node, operands=tuple(values.get(v, v) for v in node.operands))
-    regions = tuple(split_scans(region, most_bytes) for region in node.regions)
-    if all(new is old for new, old in zip(regions, node.regions, strict=True)):
-        return node
-    for new, old in zip(regions, node.regions, strict=True):
+    split = map_regions(over(node, values), lambda region: split_scans(region, most_bytes))
+    for new, old in zip(split.regions, node.regions, strict=True):
         remarks += new.remarks[len(old.remarks) :]
-    return replace(node, regions=regions)
+    return split
 
 
 def _is_heavy(node: Node) -> bool:
     """Worth moving by itself: one product of all iterations instead of many small ones."""
     return get(node.op).contraction
-
-
-def _is_light(node: Node) -> bool:
-    return node.op == "constant" or is_view(node) or (get(node.op).elementwise and is_cheap(node))
 
 
 class _Split:
@@ -168,7 +151,7 @@ class _Split:
     def _is_fixed(self, node: Node) -> bool:
         """The same in all iterations, and slow enough to be kept."""
         fixed = not self.varying & set(node.results)
-        return fixed and not _is_light(node) and self._is_made_of_consts(node)
+        return fixed and not is_light(node) and self._is_made_of_consts(node)
 
     def _is_made_of_consts(self, node: Node) -> bool:
         return any(value in self.consts for value in live_operands(self.body, node))
@@ -277,7 +260,7 @@ class _Split:
         found[value] = None
 
     def _follows(self, node: Node) -> bool:
-        return _is_light(node) and self.batch.can(node.results[0])
+        return is_light(node) and self.batch.can(node.results[0])
 
     def _write_loop(
         self, outside: Mapping[Value, Batched], stays: Sequence[bool], stacked: Sequence[Value]

@@ -23,9 +23,7 @@ from graphc.planning.tree import Node, Touch, label, number, walk
 __all__ = ["MemoryPlan", "plan_memory", "scratch_bytes"]
 
 
-def plan_memory(
-    schedule: Schedule, alignment: int = 64, scratch: int = 0, threads: int = 1
-) -> MemoryPlan:
+def plan_memory(schedule: Schedule, alignment: int = 64, scratch: int = 0) -> MemoryPlan:
     """Offsets in one arena for the schedule's temporaries.
 
     The schedule's kernels are naive ones: sharing in place is judged on them. `scratch` is what
@@ -60,7 +58,6 @@ def plan_memory(
         ),
         steps=tuple(label(node.step) for node in steps),
         scratch_bytes=scratch,
-        threads=threads,
     )
 
 

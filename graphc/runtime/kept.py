@@ -52,7 +52,8 @@ class KeptProgram:
         orders: Mapping[str, tuple[int, ...]],
         identity: str | None,
     ) -> None:
-        self.graph, self.lines = graph, Lines(graph)
+        self.graph = graph
+        self.lines = Lines([node.source for node in graph.every_node()])
         self.key: str | None = None
         known = _are_ours(passes) and _has_our_operators(graph)
         if identity is not None and known and settings.cache_folder() is not None:
@@ -104,9 +105,7 @@ def _are_ours(passes: Pipeline) -> bool:
 
 
 def _has_our_operators(graph: Graph) -> bool:
-    return all(
-        node.op in ops.OWN and all(map(_has_our_operators, node.regions)) for node in graph.nodes
-    )
+    return all(node.op in ops.OWN for node in graph.every_node())
 
 
 def versions() -> str:

@@ -9,11 +9,11 @@ longer do, is it another program.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
-from graphc.ir import Graph, Remark
+from graphc.ir import Remark
 from graphc.loops import Branch, Launch, Repeat, Schedule, Step
 from graphc.planning.plan import MemoryPlan
 
@@ -22,24 +22,14 @@ Rename: TypeAlias = Callable[[Source], Source]
 
 
 class Lines:
-    """The distinct source lines of a traced graph.
+    """The distinct source lines of a traced graph, given those of each of its nodes.
 
-    >>> lines = Lines.of_sources([("net.py:3",), ("net.py:7", "net.py:3")])
+    >>> lines = Lines([("net.py:3",), ("net.py:7", "net.py:3")])
     >>> lines.number(("net.py:7",)), lines.name(("@0", "@1")), lines.pattern
     (('@1',), ('net.py:3', 'net.py:7'), '0 1,0')
     """
 
-    def __init__(self, graph: Graph) -> None:
-        self._take(list(_sources(graph)))
-
-    @classmethod
-    def of_sources(cls, sources: list[Source]) -> Lines:
-        """The lines of nodes with these sources."""
-        lines = cls.__new__(cls)
-        lines._take(sources)
-        return lines
-
-    def _take(self, sources: list[Source]) -> None:
+    def __init__(self, sources: list[Source]) -> None:
         distinct = list(dict.fromkeys(line for source in sources for line in source))
         self._names = {f"@{number}": line for number, line in enumerate(distinct)}
         self._numbers = {line: number for number, line in self._names.items()}
@@ -53,13 +43,6 @@ class Lines:
     def name(self, source: Source) -> Source:
         """Numbers as lines: what `number` was given, or the same of a newer trace."""
         return tuple(self._names.get(line, line) for line in source)
-
-
-def _sources(graph: Graph) -> Iterator[Source]:
-    for node in graph.nodes:
-        yield node.source
-        for region in node.regions:
-            yield from _sources(region)
 
 
 def rename_schedule(schedule: Schedule, rename: Rename) -> Schedule:

@@ -21,19 +21,20 @@ HEAD = (
     "reason",
 )
 NUMBERS = 8  # the first columns, which are flush right
+_SHOWN = 40  # launches
 _SHOWN_LINES = 3  # of the model, in a row
 
 
-def format_profile(profile: Profile, limit: int | None = 40) -> str:
-    """The machine, the table of at most `limit` launches, and what the step comes to."""
-    rows = [HEAD, *profile_rows(profile, limit)]
+def format_profile(profile: Profile) -> str:
+    """The machine, the table of the longest launches, and what the step comes to."""
+    rows = [HEAD, *profile_rows(profile, _SHOWN)]
     left_out = len(profile.launches) - (len(rows) - 1)
     note = [f"and {left_out} shorter launches"] if left_out else []
     table = format_table(rows, NUMBERS)
     return "\n".join([*machine_lines(profile), "", table, *note, "", *total_lines(profile)])
 
 
-def profile_rows(profile: Profile, limit: int | None = None) -> list[tuple[str, ...]]:
+def profile_rows(profile: Profile, limit: int | None) -> list[tuple[str, ...]]:
     """A row of texts for every launch, in the columns of HEAD, the longest first."""
     return [_row(row, profile) for row in profile.by_time()[:limit]]
 

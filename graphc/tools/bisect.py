@@ -206,12 +206,8 @@ def _moved(array: NumpyArray, random: np.random.Generator) -> NumpyArray:
 
 def without_gradients(graph: Graph) -> Graph:
     """The graph with its `grad` nodes expanded; the same object where it has none."""
-    return expand(Decompose(lacking="vjp").run(graph)) if _differentiates(graph) else graph
-
-
-def _differentiates(graph: Graph) -> bool:
-    nested = (region for node in graph.nodes for region in node.regions)
-    return any(n.op == "grad" for n in graph.nodes) or any(map(_differentiates, nested))
+    differentiates = any(node.op == "grad" for node in graph.every_node())
+    return expand(Decompose(lacking="vjp").run(graph)) if differentiates else graph
 
 
 # Lowering

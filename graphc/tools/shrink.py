@@ -17,6 +17,8 @@ from dataclasses import replace
 
 from graphc.errors import ArgumentError
 from graphc.ir import Graph, Node, Value
+from graphc.passes.changes import over, substitute
+from graphc.passes.clone import live_nodes
 from graphc.tools.bisect import without_gradients
 
 Fails = Callable[[Graph], bool]
@@ -85,17 +87,9 @@ def _without(graph: Graph, nodes: tuple[Node, ...]) -> Graph:
 
 def _pruned(graph: Graph) -> Graph:
     """Without nodes and inputs that nothing reads; inputs get names of their own."""
-    needed = set(graph.outputs)
-    nodes: list[Node] = []
-    for node in reversed(graph.nodes):
-        if needed & set(node.results):
-            nodes.append(node)
-            needed |= set(node.operands)
-    kept = dict.fromkeys(value for value in graph.inputs if value in needed)
+    nodes = live_nodes(graph.nodes, graph.outputs)
+    read = {*graph.outputs, *(value for node in nodes for value in node.operands)}
+    kept = [value for value in graph.inputs if value in read]
     names = {value: Value(value.type, f"x{number}") for number, value in enumerate(kept)}
-    renamed = [
-        replace(node, operands=tuple(names.get(value, value) for value in node.operands))
-        for node in reversed(nodes)
-    ]
-    outputs = tuple(names.get(value, value) for value in graph.outputs)
-    return Graph(graph.name, tuple(names.values()), tuple(renamed), outputs)
+    renamed = tuple(over(node, names) for node in nodes)
+    return Graph(graph.name, tuple(names.values()), renamed, substitute(graph.outputs, names))

@@ -150,14 +150,14 @@ def test_union_keeps_the_order() -> None:
 
 
 def test_a_sweep_of_3000_nodes_is_quick() -> None:
-    """Generous bounds: about 2 ms and 25 ms on one core of 2024."""
+    """Generous bounds of processor time: about 2 ms and 10 ms on one core of 2024."""
     graph = deep_graph(750)
     assert len(graph.nodes) == 3000
 
     def seconds(rules: dict) -> float:  # type: ignore[type-arg]
-        start = time.perf_counter()
+        start = time.thread_time()
         rewrite(graph, rules)
-        return time.perf_counter() - start
+        return time.thread_time() - start
 
     assert min(seconds({}) for _ in range(3)) < 0.02
     rebuilt = {"neg": [lambda r, node: (r.op("sin", node.operands[0]),)]}

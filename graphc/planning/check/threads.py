@@ -78,7 +78,7 @@ def check_threads(
     schedule: Schedule,
     spots: Spots,
     barriers: BarrierPlan,
-    parallel: Callable[[Launch], bool] | None = None,
+    parallel: Callable[[Launch], bool] | None,
 ) -> None:
     """Raise PlanError where two steps may run at once and one writes what the other touches."""
     steps = dict(positions(schedule.steps))
