@@ -96,8 +96,22 @@ tanh_rest = square_root_argument(lambda t: (mp.tanh(t) - t) / t**3)
 erf_rest = square_root_argument(lambda t: mp.erf(t) / t - 1)
 erfc_root = lambda t: mp.erfc(t) ** (mp.mpf(1) / 8)  # noqa: E731
 log_erfc_rest = lambda t: -mp.log(mp.erfc(t)) / t - 1  # noqa: E731
+# of the standard normal distribution: its density where x^2 / 2 = -r ln 2
+normal_density = lambda r: mp.mpf(2) ** r / mp.sqrt(2 * mp.pi)  # noqa: E731
 sin_rest = square_root_argument(lambda r: (mp.sin(r) - r) / r**3)
 cos_rest = square_root_argument(lambda r: (mp.cos(r) - 1 + r**2 / 2) / r**4)
+
+
+def normal_tail(u: Any) -> Any:
+    """What lies above a, over the density there and t = 1 / (1 + a/4), in u = a t."""
+    t = 1 - u / 4
+    return mp.ncdf(-u / t) / mp.npdf(u / t) / t
+
+
+def normal_tail_weight(u: Any) -> Any:
+    """Relative near 0; errors may grow with the root of what the tail loses."""
+    return mp.exp(-((u / (1 - u / 4)) ** 2) / 4) / normal_tail(u)
+
 
 ROWS = [
     Fit("EXP", exp_rest, -HALF_LN2, HALF_LN2, lambda r: abs(r), 6, "f32"),
@@ -113,6 +127,8 @@ ROWS = [
     Fit("ERF", erf_rest, 0, 1.0001, lambda z: 1, 12, "f64"),
     Fit("ERFC_ROOT", erfc_root, 1.1875, 4.0, lambda t: 8 * mp.erfc(t) / erfc_root(t), 7, "f32"),
     Fit("LOG_ERFC", log_erfc_rest, 1.0, 5.95, lambda t: t * mp.erfc(t), 18, "f64"),
+    Fit("NORMAL_DENSITY", normal_density, -0.5001, 0.5001, lambda r: 2.5, 7, "f32"),
+    Fit("NORMAL_TAIL", normal_tail, 0, 2.8572, normal_tail_weight, 7, "f32"),
     Fit("SIN", sin_rest, 0, QUARTER_PI**2, lambda z: z, 4, "f32"),
     Fit("SIN", sin_rest, 0, QUARTER_PI**2, lambda z: z, 6, "f64"),
     Fit("COS", cos_rest, 0, QUARTER_PI**2, lambda z: z**2, 4, "f32"),

@@ -117,12 +117,12 @@ def _extent(loop: Loop) -> int:
 
 
 def _is_vector(loop: Loop, kernel: Kernel) -> bool:
-    """Only lets and stores of neighbours inside, and no fold that is better off in vectors itself:
-    one with lanes, whose own last axis runs over neighbours."""
+    """Only stores of neighbours, and what they need, inside, and no fold that is better off in
+    vectors itself: one with lanes, whose own last axis runs over neighbours."""
     if _extent(loop) < 2 or loop.step != 1:
         return False
     stores = [s for s in loop.body if isinstance(s, Store)]
-    plain = all(isinstance(s, Let | Store) for s in loop.body)
+    plain = all(isinstance(s, Let | Store | Prefetch) for s in loop.body)
     return (
         plain
         and bool(stores)

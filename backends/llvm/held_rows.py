@@ -74,14 +74,25 @@ def _held(rows: Loop, target: Target, kernel: Kernel) -> tuple[Statement, ...]:
     uses: dict[tuple[Expr, int], list[int]] = {}
     for use in _uses(rows.body):
         uses.setdefault((use.value, use.extent), []).append(use.position)
-    body = rows.body
+    body, coming = rows.body, set[Prefetch]()
     chosen = [key for key in uses if _fits(key, target) and _is_settled(key[0], kernel)]
     for number, (value, extent) in enumerate(chosen):
-        soon = tuple(_next_row(value, rows, target, kernel))
-        if soon or len(set(uses[value, extent])) > 1:
+        soon = [p for p in _next_row(value, rows, target, kernel) if p not in coming]
+        coming.update(soon)
+        user = rows.body[uses[value, extent][0]]
+        if len(set(uses[value, extent])) == 1 and isinstance(user, Loop):
+            body = tuple(_fetching(s, soon) if s == user else s for s in body)
+        elif soon or len(set(uses[value, extent])) > 1:
             buffer = Buffer(f"{_HELD}.{number}", (extent,), value.dtype, space="scratch")
             body = _with_held(body, value, buffer, soon)
     return body
+
+
+def _fetching(loop: Loop, soon: Sequence[Prefetch]) -> Loop:
+    """The only loop that needs a value computes it, while the next row comes near."""
+    place = {_ELEMENT: variable(loop.var)}
+    ahead = [replace(p, index=tuple(substitute(i, place) for i in p.index)) for p in soon]
+    return replace(loop, body=(*ahead, *loop.body))
 
 
 def _is_settled(value: Expr, kernel: Kernel) -> bool:
@@ -160,7 +171,7 @@ def _formulas(expr: Expr) -> Iterator[Call]:
 
 
 def _with_held(
-    body: Sequence[Statement], value: Expr, buffer: Buffer, soon: tuple[Prefetch, ...]
+    body: Sequence[Statement], value: Expr, buffer: Buffer, soon: Sequence[Prefetch]
 ) -> tuple[Statement, ...]:
     """The statements with the value put down before its first use, and read in all."""
     made: list[Statement] = []

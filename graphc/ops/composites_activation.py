@@ -78,23 +78,24 @@ def elu_backward(b: Builder, x: Value, y: Value, dy: Value, attrs: Attrs) -> Val
 
 def gelu_forward(b: Builder, x: Value, attrs: Attrs) -> Value:
     """x Phi(x), with Phi the normal distribution's integral or its tanh form."""
-    return b.mul(b.scale(x, 0.5), b.shift(_twice_phi_less_one(b, x, attrs), 1.0))
-
-
-def _twice_phi_less_one(b: Builder, x: Value, attrs: Attrs) -> Value:
     if attrs["approximate"] == "none":
-        return b.op("erf", b.scale(x, math.sqrt(0.5)))
+        return b.mul(x, b.op("normal_cdf", x))
+    return b.mul(b.scale(x, 0.5), b.shift(_twice_phi_less_one(b, x), 1.0))
+
+
+def _twice_phi_less_one(b: Builder, x: Value) -> Value:
+    """Of the tanh form."""
     cube = b.mul(b.mul(x, x), x)
     return b.op("tanh", b.scale(b.add(x, b.scale(cube, CUBIC)), SQRT_2_OVER_PI))
 
 
 def gelu_backward(b: Builder, x: Value, y: Value, dy: Value, attrs: Attrs) -> Value:
     """Phi(x) + x Phi'(x)."""
-    curve = _twice_phi_less_one(b, x, attrs)
-    phi = b.scale(b.shift(curve, 1.0), 0.5)
     if attrs["approximate"] == "none":
-        density = b.scale(b.exp(b.scale(b.mul(x, x), -0.5)), 1 / math.sqrt(2 * math.pi))
+        phi, density = b.op("normal_cdf", x), b.op("normal_density", x)
     else:
+        curve = _twice_phi_less_one(b, x)
+        phi = b.scale(b.shift(curve, 1.0), 0.5)
         inner = b.scale(b.shift(b.scale(b.mul(x, x), 3 * CUBIC), 1.0), 0.5 * SQRT_2_OVER_PI)
         density = b.mul(b.sub(b.like(1.0, x), b.mul(curve, curve)), inner)
     return b.mul(dy, b.add(phi, b.mul(x, density)))

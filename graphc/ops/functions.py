@@ -64,6 +64,23 @@ def erf_vjp(b: Builder, x: Value, y: Value, dy: Value) -> Value:
     return b.mul(b.scale(dy, 2 / math.sqrt(math.pi)), b.exp(b.neg(b.mul(x, x))))
 
 
+def normal_cdf_vjp(b: Builder, x: Value, y: Value, dy: Value) -> Value:
+    return b.mul(dy, b.op("normal_density", x))
+
+
+def normal_density_vjp(b: Builder, x: Value, y: Value, dy: Value) -> Value:
+    """-x times the density."""
+    return b.mul(dy, b.neg(b.mul(x, y)))
+
+
+def normal_cdf_meaning(x: NumpyArray) -> NumpyArray:
+    return np.asarray(0.5 * (1 + numerics.erf(x / math.sqrt(2))))
+
+
+def normal_density_meaning(x: NumpyArray) -> NumpyArray:
+    return np.asarray(np.exp(x * x * -0.5) / math.sqrt(2 * math.pi))
+
+
 def sin_vjp(b: Builder, x: Value, y: Value, dy: Value) -> Value:
     return b.mul(dy, b.op("cos", x))
 
@@ -146,6 +163,8 @@ _function("rsqrt", rsqrt_meaning, rsqrt_vjp, unary(0.2, 4), max_ulp=1.5, formula
 _function("tanh", np.tanh, tanh_vjp, unary(-3, 3), max_ulp=2)
 _function("sigmoid", numerics.sigmoid, sigmoid_vjp, unary(-4, 4), max_ulp=2.5)
 _function("erf", numerics.erf, erf_vjp, unary(-2.5, 2.5), max_ulp=2)
+_function("normal_cdf", normal_cdf_meaning, normal_cdf_vjp, unary(-3, 3), max_ulp=8)
+_function("normal_density", normal_density_meaning, normal_density_vjp, unary(-3, 3), max_ulp=8)
 _function("sin", np.sin, sin_vjp, circular_samples, max_ulp=2)
 _function("cos", np.cos, cos_vjp, circular_samples, max_ulp=2)
 

@@ -33,7 +33,9 @@ from graphc.passes.rewrite import union
 _ADAPTIVE = "adaptive_avg_pool2d"
 _POOLINGS = {"max_pool2d": "max", "avg_pool2d": "average"}
 # Elementwise operators between a convolution and its pooling that are named in a refusal.
-_CURVES = frozenset({*ACTIVATIONS, "gelu", "silu", "elu", "softplus", "erf", "exp", "abs"})
+_CURVES = frozenset(
+    {*ACTIVATIONS, "gelu", "silu", "elu", "softplus", "erf", "normal_cdf", "exp", "abs"}
+)
 _SMOOTH = 15.0  # threshold of softplus from which on its jump is rounding: exp(-15) is 3e-7
 _FARTHEST = 8  # nodes between a convolution and a pooling that a refusal still tells of
 

@@ -24,7 +24,8 @@ Kind = Literal[
 
 # Slow, yet faster in vectors than a store and a load of memory outside the nearest cache.
 _REPEATED = frozenset(
-    {"exp", "expm1", "log", "log1p", "erf", "tanh", "sigmoid", "sqrt", "rsqrt", "div"}
+    {"exp", "expm1", "log", "log1p", "erf", "normal_cdf", "normal_density", "tanh", "sigmoid"}
+    | {"sqrt", "rsqrt", "div"}
 )
 
 # Correctly rounded, yet slow; other slow operators are known by their error bound.

@@ -10,6 +10,7 @@ errors measured in float32, in ulp, over a third of all arguments with fma and a
     fma       0.98 0.99 1.44  0.94 1.53  1.34 2.41    1.56 0.83 0.83 1.50  0.51
     without   0.96 0.96 1.46  0.92 1.66  1.31 2.41    1.70 1.52 1.52 1.50  0.51
 
+normal_cdf and normal_density are within what their own texts say (graphc.loops.formulas.normal).
 float64 stays within 2 ulp, sigmoid within 2.5. Results go down to the least denormal, sin and cos
 take every finite argument, and NaN gives NaN, whose other bits are the target's.
 
@@ -30,7 +31,7 @@ from graphc import dtypes
 from graphc.dtypes import DType
 from graphc.errors import DTypeError
 from graphc.loops.expressions import Call, Expr, Literal, Variable, children, with_children
-from graphc.loops.formulas import exponential, logarithm, power, random_bits, trigonometry
+from graphc.loops.formulas import exponential, logarithm, normal, power, random_bits, trigonometry
 from graphc.loops.formulas.writer import Atom, Value, Writer, apply
 from graphc.loops.kernel import Let
 
@@ -54,6 +55,8 @@ TABLE: dict[str, tuple[Callable[..., Value], tuple[DType, ...]]] = {
     "tanh": (exponential.tanh, FLOATS),
     "sigmoid": (exponential.sigmoid, FLOATS),
     "erf": (exponential.erf, FLOATS),
+    "normal_cdf": (normal.normal_cdf, FLOATS),
+    "normal_density": (normal.normal_density, FLOATS),
     "sin": (trigonometry.sin, FLOATS),
     "cos": (trigonometry.cos, FLOATS),
     "pow": (power.pow, FLOATS),

@@ -10,6 +10,8 @@ TANH      (tanh(t) - t) / t^3                         in z = t^2, t <= 0.625
 ERF       erf(t) / t - 1                              in z, t <= 1.19 (float32), 1 (float64)
 ERFC_ROOT erfc(t)^(1/8)                               above that, up to where erf(t) rounds to 1
 LOG_ERFC  -log(erfc(t)) / t - 1                       the same in float64
+NORMAL_DENSITY  2^r / sqrt(2 pi)                      |r| <= 1/2
+NORMAL_TAIL     Q(a) / (density(a) t), Q what lies above a, t = 1 / (1 + a/4)    in a t, a <= 10
 SIN, COS  (sin(r) - r) / r^3, (cos(r) - 1 + r^2/2) / r^4    in z = r^2, |r| <= pi/4
 """
 
@@ -153,6 +155,24 @@ LOG_ERFC_F64 = (  # error below 2**-57.9
     -1.3987999397866884e-09,
     6.726056808941872e-11,
     -1.5144000926723122e-12,
+)
+NORMAL_DENSITY_F32 = (  # error below 2**-25.0
+    0.3989423,
+    0.27652574,
+    0.09583615,
+    0.022142492,
+    0.0038399613,
+    0.0005349138,
+    5.5026307e-05,
+)
+NORMAL_TAIL_F32 = (  # error below 2**-25.4
+    1.2533141,
+    -0.6866705,
+    0.20497791,
+    -0.031213362,
+    0.00064187794,
+    0.00051615865,
+    -5.7187128e-05,
 )
 SIN_F32 = (  # error below 2**-32.3
     -0.16666667,
