@@ -46,7 +46,7 @@ from graphc.target import Target
 
 from .attention_ahead import Ahead, Rows
 from .elementwise import loads
-from .register_products import Product
+from .register_products import Beside, Product
 from .single_row import part, single, worth_crossing
 from .transposed import tile_transposed
 
@@ -281,9 +281,8 @@ class _Blocks:
             before, b = found
         product = Product(body[0].name, replace(fold, body=(a, b)), row, column, body[1:])
 
-        def fetch(tile: Expr, tiles: int) -> tuple[Statement, ...]:
-            (step,) = product.fold.axes
-            return tuple(f for rows in fetched for f in self.ahead.fetch(rows, tile, tiles, step))
+        def fetch(tile: Expr, tiles: int, steps: int) -> Beside:
+            return self.ahead.fetch(fetched, tile, tiles, steps)
 
         high, wide = map(_extent, loops)
         return *before, *product.in_tiles(high, wide, self.target, fetch)

@@ -7,8 +7,8 @@
 (b', h', kb') comes after (b, h, kb): the next block, or the next owner's first. A head is a narrow
 piece of wide rows, which the processor does not foresee, and its work is too short to wait for
 memory at its start. The rows that a list of statements uses are shared out to its products, those
-of a product to its tiles, and a tile fetches a line with each of its sums' steps: fetched at once,
-lines would keep the products' own waiting.
+of a product to its tiles, and a tile fetches a row every few steps of its sums: fetched at once,
+lines would keep the products' own waiting; one with each step, their addresses take as long.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from graphc.loops import (
-    Axis,
     Buffer,
     Expr,
     Let,
@@ -28,10 +27,9 @@ from graphc.loops import (
     Reduce,
     Statement,
     Store,
+    When,
     add,
-    floordiv,
     index,
-    mod,
     mul,
     select,
     variable,
@@ -41,12 +39,14 @@ from graphc.loops.build import alltrue, call
 from graphc.loops.expressions import Literal, children
 from graphc.loops.substitute import substitute
 
+from .register_products import ROUND, Beside
+
 Accesses: TypeAlias = Iterator[tuple[Load | Store, Mapping[str, int]]]
 
 _ROW, _COLUMN = "ahead.row", "ahead.column"
 _LINE_BYTES = 64
 
-# Lines that a step of the sums fetches at most: a step is some 12 cycles long.
+# Lines for each step of the sums at most: a step is some 12 cycles long.
 _MOST_LINES = 2
 
 
@@ -63,6 +63,16 @@ class Rows:
     rows: int
     columns: int
     depth: int
+
+    @property
+    def line(self) -> int:
+        """Elements of a line."""
+        return max(1, _LINE_BYTES // self.buffer.dtype.itemsize)
+
+    @property
+    def lines(self) -> int:
+        """Lines of a row."""
+        return -(-self.columns // self.line)
 
 
 @dataclass
@@ -90,30 +100,26 @@ class Ahead:
             yield statement, found[number::products] if fetches else ()
             number += fetches
 
-    def fetch(self, rows: Rows, tile: Expr, tiles: int, step: Axis) -> Iterator[Prefetch]:
-        """What one of some tiles fetches at a step of its sums, of the rows that come next.
+    def fetch(self, found: Sequence[Rows], tile: Expr, tiles: int, steps: int) -> Beside:
+        """What one of some tiles fetches beside so many steps of its sums: a row in a round.
 
         Rows of loops further out are fetched in the first round of those inside.
         """
-        width = max(1, _LINE_BYTES // rows.buffer.dtype.itemsize)
-        share, across = -(-rows.rows // tiles), -(-rows.columns // width)
-        lines = share * across
-        at_once = -(-lines // step.extent)
-        if at_once > _MOST_LINES:
-            return
-        inner = self.loops[rows.depth :]
-        first = alltrue(*(call("eq", variable(loop.var), index(0)) for loop in inner))
-        start = index(0) if first is None else select(first, index(0), index(lines))
-        for more in range(at_once):
-            number = add(start, add(mul(variable(step.name), at_once), more))
-            line = call("min", number, index(lines - 1))
-            row = add(mul(tile, share), floordiv(line, across))
-            place = {
-                **self._next(rows),
-                _ROW: call("min", row, index(rows.rows - 1)),
-                _COLUMN: mul(mod(line, across), width),
-            }
-            yield Prefetch(rows.buffer.name, tuple(substitute(i, place) for i in rows.index))
+        shares = {rows: -(-rows.rows // tiles) for rows in found}
+        fits = [rows for rows in found if shares[rows] * rows.lines <= _MOST_LINES * steps]
+        made = []
+        for rows in fits:
+            row = add(mul(tile, shares[rows]), variable(ROUND))
+            last = min(rows.rows - 1, shares[rows] * tiles)
+            place = {**self._next(rows), _ROW: call("min", row, index(last))}
+            line = Prefetch(rows.buffer.name, tuple(substitute(i, place) for i in rows.index))
+            fetched: Statement = Loop(
+                "unroll", _COLUMN, index(0), index(rows.columns), (line,), rows.line
+            )
+            inner = self.loops[rows.depth :]
+            first = alltrue(*(call("eq", variable(loop.var), index(0)) for loop in inner))
+            made.append(fetched if first is None else When(first, (fetched,)))
+        return Beside(max((shares[rows] for rows in fits), default=0), tuple(made))
 
     def _next(self, rows: Rows) -> Mapping[str, Expr]:
         """The indices that come next, as a number's digits after 1 is added."""

@@ -29,6 +29,7 @@ from graphc.loops import (
     mul,
     variable,
 )
+from graphc.loops.build import call
 from graphc.loops.kernel import LoopKind
 from graphc.loops.substitute import substitute
 from graphc.target import Target
@@ -37,8 +38,19 @@ from .elementwise import substituted
 
 _ROW, _COLUMN, _TILE = "tile.row", "tile.column", "tile"
 
-Fetch: TypeAlias = Callable[[Expr, int], tuple[Statement, ...]]
-"""What is fetched beside each product of a tile, from its number and that of all tiles."""
+ROUND = "tile.round"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is done in each of at least so many rounds of a tile's sums; uses ROUND."""
+
+    rounds: int
+    statements: tuple[Statement, ...]
+
+
+Fetch: TypeAlias = Callable[[Expr, int, int], Beside]
+"""From a tile's number, that of all tiles and the steps of its sums."""
 
 
 @dataclass(frozen=True)
@@ -76,35 +88,44 @@ class Product:
         for piece in pieces:
             row_block, column_block = variable("row.block"), variable("column.block")
             number = add(add(mul(column_block, piece.row_tiles), row_block), piece.number)
-            tile = self._tile(piece, fetch(number, tiles))
+            tile = self._tile(piece, fetch(number, tiles, self.fold.axes[0].extent))
             inner = Loop("serial", row_block.name, index(0), index(piece.row_tiles), tile)
             yield Loop("serial", column_block.name, index(0), index(piece.column_tiles), (inner,))
 
-    def _tile(self, piece: _Piece, fetched: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    def _tile(self, piece: _Piece, beside: Beside) -> tuple[Statement, ...]:
         local = Buffer(_TILE, (piece.high, piece.wide), self.fold.dtype, space="register")
         at = (variable(_ROW), variable(_COLUMN))
         row = add(mul(variable("row.block"), piece.high), piece.first_row)
         column = add(mul(variable("column.block"), piece.wide), piece.first_column)
         place: dict[str, Expr] = {self.row: add(row, at[0]), self.column: add(column, at[1])}
         a, b = (substitute(part, place) for part in self.fold.body)
-        (axis,) = self.fold.axes
-        products = (*fetched, Contract(_TILE, _ROW, _COLUMN, a, b))
+        products = self._sums(Contract(_TILE, _ROW, _COLUMN, a, b), beside)
         result = load(_TILE, at, local.dtype)
         finish = tuple(substituted(s, {**place, self.name: result}) for s in self.rest)
         return (
             Local(local),
             _over(local, (Store(_TILE, at, const(0, local.dtype)),)),
-            Loop("serial", axis.name, index(0), index(axis.extent), products),
+            products,
             _over(local, finish),
         )
+
+    def _sums(self, products: Contract, beside: Beside) -> Loop:
+        (axis,) = self.fold.axes
+        if not beside.rounds:
+            return Loop("serial", axis.name, index(0), index(axis.extent), (products,))
+        steps = max(1, axis.extent // beside.rounds)
+        first = mul(variable(ROUND), steps)
+        end = call("min", add(first, steps), index(axis.extent))
+        inner = Loop("serial", axis.name, first, end, (products,))
+        rounds = -(-axis.extent // steps)
+        return Loop("serial", ROUND, index(0), index(rounds), (*beside.statements, inner))
 
 
 def _pieces(rows: int, columns: int, itemsize: int, target: Target) -> list[_Piece]:
     width = max(1, target.vector_bytes // itemsize)
-    vectors = min(-(-columns // width), _widest(target))
     found: list[_Piece] = []
     number = 0
-    for first_column, column_tiles, wide in _cut(columns, vectors * width):
+    for first_column, column_tiles, wide in _columns(columns, width, _widest(target)):
         used = -(-wide // width)
         most = max(1, (target.registers - _spare(target) - used) // used)
         for first_row, row_tiles, high in _balanced(rows, most):
@@ -131,10 +152,21 @@ def _over(tile: Buffer, body: tuple[Statement, ...]) -> Statement:
     return Loop("unroll", _ROW, index(0), index(tile.shape[0]), (inner,))
 
 
-def _cut(extent: int, most: int) -> list[tuple[int, int, int]]:
-    """(first, number of tiles, size): full tiles, then what is left."""
-    whole, rest = divmod(extent, most)
-    return [(0, whole, most)] * bool(whole) + [(whole * most, 1, rest)] * bool(rest)
+def _columns(extent: int, width: int, most: int) -> list[tuple[int, int, int]]:
+    """(first, number of tiles, size) of nearly as many vectors each; the last may be cut off.
+
+    >>> _columns(80, 16, 4), _columns(200, 16, 4)
+    ([(0, 1, 48), (48, 1, 32)], [(0, 1, 64), (64, 2, 48), (160, 1, 40)])
+    """
+    cut = []
+    for first, tiles, vectors in _balanced(-(-extent // width), most):
+        size = vectors * width
+        whole = min(tiles, (extent - first * width) // size)
+        cut += [(first * width, whole, size)] * bool(whole)
+        if whole < tiles:
+            begin = (first + whole * vectors) * width
+            cut.append((begin, 1, extent - begin))
+    return cut
 
 
 def _balanced(extent: int, most: int) -> list[tuple[int, int, int]]:

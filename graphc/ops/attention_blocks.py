@@ -30,6 +30,7 @@ from graphc.loops import (
     Buffer,
     Expr,
     Let,
+    Local,
     Loop,
     Statement,
     Store,
@@ -147,23 +148,27 @@ class Nest:
 
     # Scores
 
-    def bias_block(
+    def mask_block(
         self, head: tuple[Expr, Expr], queries: Block, keys: Block, p: Buffer
     ) -> list[Statement]:
-        """Scores start as an additive mask that has both queries and keys: it is read along keys,
-        and they are written along queries."""
-        if not self._starts_with_bias:
+        """Scores start as a mask that has both queries and keys: it is read along keys, and they
+        are written along queries. A boolean one is 0 or -inf, in numbers before it is turned."""
+        if not self._starts_with_mask:
             return []
         j, i = self.variable("j"), self.variable("i")
         element = self._mask_at((*head, queries.at(i), keys.at(j)))
-        return [parallel((j, i), p.shape, write(p, element, j, i))]
+        if element.dtype != bool_:
+            return [parallel((j, i), p.shape, write(p, element, j, i))]
+        m = self.local("m", queries.size, keys.size)
+        hidden = select(element, self.const(0), self.const(-math.inf))
+        numbers = parallel((i, j), m.shape, write(m, hidden, i, j))
+        column, row = self.variable("j"), self.variable("i")
+        turned = write(p, read(m, row, column), column, row)
+        return [Local(m), numbers, parallel((column, row), p.shape, turned)]
 
     @property
-    def _starts_with_bias(self) -> bool:
-        if not self.attention.mask:
-            return False
-        mask = self.ctx.node.operands[3]
-        return mask.dtype != bool_ and 1 not in mask.shape[2:]
+    def _starts_with_mask(self) -> bool:
+        return self.attention.mask and 1 not in self.ctx.node.operands[3].shape[2:]
 
     def score(
         self,
@@ -177,8 +182,8 @@ class Nest:
     ) -> Expr:
         """The product of query i and key j of two blocks, scaled before, with the masks on it."""
         attention = self.attention
-        if self._starts_with_bias:
-            product = call("add", product, read(p, j, i))
+        if self._starts_with_mask:
+            product = self._started(product, read(p, j, i))
         elif attention.mask:
             product = self._masked((*head, queries.at(i), keys.at(j)), product)
         if keys.crossed:
@@ -187,6 +192,11 @@ class Nest:
             earlier = call("le", cast(distance, int32), cast(i, int32))
             product = select(earlier, product, self.const(-math.inf))
         return product
+
+    def _started(self, product: Expr, mask: Expr) -> Expr:
+        if self.ctx.node.operands[3].dtype == bool_:
+            return select(call("eq", mask, self.const(0)), product, self.const(-math.inf))
+        return call("add", product, mask)
 
     def _masked(self, at: Sequence[Expr], product: Expr) -> Expr:
         element = self._mask_at(at)

@@ -31,6 +31,7 @@ from graphc.ops.attention_blocks import (
     serial,
     write,
 )
+from graphc.ops.attention_parts import Attention
 from graphc.ops.define import NestContext
 
 Other: TypeAlias = Callable[[Expr, Expr], Expr]
@@ -41,12 +42,20 @@ def attention_grad_nest(ctx: NestContext) -> Sequence[Statement]:
     attention = nest.attention
     b, key_head = nest.variable("b"), nest.variable("h")
     size = query_block(2 * attention.width + attention.value_width, nest.dtype)
-    body = [_zero(nest, result, b, key_head) for result in ctx.results[1:]]
+    once = _once(attention, size)
+    body = [] if once else [_zero(nest, result, b, key_head) for result in ctx.results[1:]]
     member = nest.variable("g")
     head = add(mul(key_head, attention.group), member)
-    blocks = nest.over_queries(size, lambda block: _Backward(nest, b, head, key_head, block).body())
+    heads = (b, head, key_head)
+    blocks = nest.over_queries(size, lambda block: _Backward(nest, *heads, block, once).body())
     body.append(serial(member, attention.group, *blocks))
     return [parallel((b, key_head), (attention.batch, attention.key_heads), *body)]
+
+
+def _once(attention: Attention, size: int) -> bool:
+    """Whether each key meets one block of queries: its sums are stored, and not added to."""
+    blocks = attention.group * -(-attention.queries // size)
+    return blocks == 1 and not (attention.causal and attention.keys > attention.queries)
 
 
 def _zero(nest: Nest, result: Buffer, b: Expr, h: Expr) -> Statement:
@@ -63,6 +72,7 @@ class _Backward:
     h: Expr
     key_head: Expr
     queries: Block
+    once: bool
 
     def __post_init__(self) -> None:
         nest, rows = self.nest, self.queries.size
@@ -123,7 +133,7 @@ class _Backward:
         p, d = (nest.local(name, keys.size, self.queries.size) for name in ("p", "d"))
         _, dk, dv = nest.ctx.results
         made: list[Statement] = [Local(p), Local(d)]
-        made += nest.bias_block((self.b, self.h), self.queries, keys, p)
+        made += nest.mask_block((self.b, self.h), self.queries, keys, p)
         by_keys = list(nest.by_keys(self.queries, keys))
         made += (self._probabilities(keys, p, *strips) for strips in by_keys)
         made += (self._score_gradients(keys, p, d, *strips) for strips in by_keys)
@@ -178,17 +188,19 @@ class _Backward:
         some_keys: Strip,
         some: Strip,
     ) -> Statement:
-        """result[j] += scale Σ factors[j, i] other[i], over some of the block's queries."""
+        """result[j] += scale Σ factors[j, i] other[i], over some of the block's queries; alone
+        where this is `once`."""
         nest = self.nest
         row, e, column = (nest.variable(name) for name in ("j", "e", "i"))
         j, i = some_keys.at(row), some.at(column)
         product = dot(column, some.size, read(factors, j, i), other(i, e))
         let, value = nest.let("w", product)
         at = (self.b, self.key_head, keys.at(j), e)
-        old = read(result, *at)
-        total = call("add", old, value)
-        if scale != 1:
-            total = call("fma", value, nest.const(scale), old)
+        factor, old = nest.const(scale), read(result, *at)
+        if self.once:
+            total = call("mul", value, factor) if scale != 1 else value
+        else:
+            total = call("fma", value, factor, old) if scale != 1 else call("add", old, value)
         extents = (some_keys.size, result.shape[3])
         return parallel((row, e), extents, let, write(result, total, *at))
 

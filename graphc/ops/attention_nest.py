@@ -98,7 +98,7 @@ class _Forward:
         p = self.nest.local("p", keys.size, self.queries.size)
         return [
             Local(p),
-            *self.nest.bias_block((self.b, self.h), self.queries, keys, p),
+            *self.nest.mask_block((self.b, self.h), self.queries, keys, p),
             *(self._scores(keys, p, *strips) for strips in self._by_keys(keys)),
             *self._raise_top(keys, p),
             *(self._exponentials(keys, p, *strips) for strips in self._by_keys(keys)),
