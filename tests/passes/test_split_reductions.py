@@ -7,7 +7,7 @@ import pytest
 
 import graphc
 import graphc.functional as F
-from graphc import dtypes
+from graphc import dtypes, nn
 from graphc.ir import Graph, TensorType, Value
 from graphc.ops import Builder
 from graphc.ops.evaluate import evaluate
@@ -131,3 +131,21 @@ def test_what_is_folded_is_still_computed_on_the_way() -> None:
     after = run_pipeline(graph, parse_pipeline("split_reductions,fuse"), ())
     inside = [[n.op for n in node.regions[0].nodes] for node in after.nodes if node.regions]
     assert inside == [["mul", "reshape", "sum"]]
+
+
+@pytest.mark.parametrize(("rows", "turned"), [(1, True), (2, False)])
+def test_a_row_by_an_argument_transposed_is_the_argument_by_a_column(
+    rows: int, turned: bool
+) -> None:
+    specs = graphc.Spec((rows, 5), "float64"), graphc.Spec((7, 5), "float64")
+    after = SplitReductions().run(graphc.trace(F.linear, *specs))
+    verify(after)
+    assert ("transpose" not in {node.op for node in after.nodes}) == turned
+    random = np.random.default_rng(0)
+    x, w = random.normal(size=(rows, 5)), random.normal(size=(7, 5))
+    np.testing.assert_allclose(evaluate(after, (x, w))[0][0], x @ w.T, rtol=1e-12)
+
+
+def test_a_row_by_a_weight_reads_it_as_it_lies() -> None:
+    graph = graphc.trace(nn.Linear(5, 7), graphc.Spec((1, 5)))
+    assert SplitReductions().run(graph) is graph
