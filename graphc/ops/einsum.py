@@ -200,10 +200,13 @@ def _multiply(b: Any, left: Term, right: Term, needed: set[Label]) -> Term:
 
 
 def _as_matrices(b: Any, term: Term, batch: Labels, rows: Labels, columns: Labels) -> Value:
-    """[batch, rows, columns], each group of dimensions as one; no batch dimension without one."""
+    """[*batch, rows, columns]: all rows as one dimension, and all columns.
+
+    Batches stay apart, so that attention written this way looks like any other.
+    """
     order = [term.labels.index(label) for label in (*batch, *rows, *columns)]
-    sizes = [math.prod(map(term.extent, group)) for group in (batch, rows, columns)]
-    value: Value = b.reshape(b.transpose(term.value, order), sizes if batch else sizes[1:])
+    matrix = [math.prod(map(term.extent, group)) for group in (rows, columns)]
+    value: Value = b.reshape(b.transpose(term.value, order), [*map(term.extent, batch), *matrix])
     return value
 
 

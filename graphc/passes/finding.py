@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from graphc.ir import Node, Value
+from graphc.ir import Node, Remark, Value
 from graphc.ops.build import Builder
+from graphc.ops.define import get
 from graphc.passes.patterns import uniform_value
 from graphc.passes.rewrite import Rewriter, Rule
 
@@ -125,15 +126,29 @@ def _before(node: Node, dims: tuple[int | None, ...]) -> tuple[int | None, ...] 
     return tuple(None if n == 1 else next(wide) for n in operand)
 
 
-def finding_rule(find: Callable[[Finder, Node], Write | None]) -> Rule:
-    """A rule of the driver: what `find` wants written carries the lines of all it passed."""
+def finding_rule(find: Callable[[Finder, Node], Write | None], remarks: list[Remark]) -> Rule:
+    """A rule of the driver: what `find` wants written carries the lines of all it passed, and
+    `remarks` gets one of what was joined to which composite."""
 
     def rule(rewriter: Rewriter, node: Node) -> Sequence[Value] | None:
         finder = Finder(rewriter)
         write = find(finder, node)
         if write is None:
             return None
+        start = len(rewriter.nodes)
         with rewriter.sources(*(passed.source for passed in finder.passed)):
-            return (write(rewriter),)
+            value = write(rewriter)
+        remarks.extend(_made(rewriter.nodes[start:], [*reversed(finder.passed), node]))
+        return (value,)
 
     return rule
+
+
+def _made(written: Sequence[Node], joined: Sequence[Node]) -> list[Remark]:
+    """A remark on the composite among what was written, if there is one."""
+    composites = (node for node in reversed(written) if get(node.op).decompose is not None)
+    made = next(composites, None)
+    if made is None:
+        return []
+    words = ", ".join(dict.fromkeys(node.op for node in joined))
+    return [Remark("recognise", f"joined {words}: one {made.op}", made.source)]

@@ -74,13 +74,13 @@ class Recognise(Pass):
         remarks: list[Remark] = []
         if self.conv_pool:
             graph, remarks = find_conv_blocks(graph)
-        graph = remove_dead(rewrite(graph, self._rules()))
+        graph = remove_dead(rewrite(graph, self._rules(remarks)))
         if self.attention:  # after softmax
             graph, more = find_attention(graph)
             graph, remarks = remove_dead(graph), [*remarks, *more]
         return graph.with_remarks(*remarks) if remarks else graph
 
-    def _rules(self) -> Rules:
+    def _rules(self, remarks: list[Remark]) -> Rules:
         families = (
             (self.softmax, SOFTMAX),
             (self.cross_entropy, CROSS_ENTROPY),
@@ -90,5 +90,5 @@ class Recognise(Pass):
         rules: dict[str, list[Rule]] = {}
         for wanted, family in families:
             for op, find in family if wanted else ():
-                rules.setdefault(op, []).append(finding_rule(find))
+                rules.setdefault(op, []).append(finding_rule(find, remarks))
         return rules

@@ -194,3 +194,18 @@ def test_inside_the_function_of_a_gradient() -> None:
     np.testing.assert_allclose(
         evaluate(found, (array,))[0][0], evaluate(plain, (array,))[0][0], rtol=1e-9, atol=1e-12
     )
+
+
+@pytest.mark.parametrize(
+    "write, told",
+    [
+        (softmax(1), "one softmax"),
+        (log_softmax, "one log_softmax"),
+        (with_kept_dimensions, "one layer_norm"),
+    ],
+)
+def test_what_was_joined_is_told(write: Write, told: str) -> None:
+    remarks = run_pipeline(graph_of(write, 8, 5), parse_pipeline("recognise")).remarks
+    found = [remark for remark in remarks if told in remark.text]
+    assert found and all(r.text.startswith("joined ") for r in found)
+    assert found[-1].source == ("net.py:1",)

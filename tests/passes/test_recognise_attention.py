@@ -71,6 +71,12 @@ FOUND: dict[str, tuple[Function, dict[str, Any]]] = {
         lambda q, k, v: F.softmax(F.einsum("hqe,hke->hqk", q[0], k[0]), -1) @ v[0],
         {"scale": 1.0},
     ),
+    "einsum of batches and heads": (
+        lambda q, k, v: F.einsum(
+            "bhqk,bhke->bhqe", F.softmax(F.einsum("bhqe,bhke->bhqk", q, k) * 0.5, -1), v
+        ),
+        {"scale": 0.5},
+    ),
 }
 
 REFUSED: dict[str, tuple[Function, str]] = {
