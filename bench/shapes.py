@@ -77,6 +77,14 @@ def _batch_norm(F: Any, x: Any, w: Any, b: Any) -> Any:
     return F.batch_norm(x, None, None, w, b, training=True)
 
 
+def _separable(F: Any, x: Any, first: Any, weight: Any, last: Any) -> Any:
+    """A depthwise convolution between two of 1x1."""
+    x = F.conv2d(F.conv2d(x, first), weight, padding=1, groups=weight.shape[0])
+    return F.conv2d(x, last)
+
+
+_SEPARABLE = (8, 64, 28, 28), (64, 64, 1, 1), (64, 1, 3, 3), (64, 64, 1, 1)
+
 ROWS = (
     _product(37, 511, 129),
     _product(1, 512, 1000),
@@ -99,6 +107,13 @@ ROWS = (
     _convolution("conv2d", (4, 17, 29, 31), (31, 17, 5, 5), 29 * 31, padding=2),
     _convolution("conv2d", (1, 64, 7, 7), (256, 64, 1, 1), 49),
     _convolution("conv2d", (8, 64, 7, 7), (256, 64, 1, 1), 49),
+    _convolution("conv2d", (1, 512, 7, 7), (512, 512, 3, 3), 49, padding=1),
+    _convolution("conv2d", (4, 512, 7, 7), (512, 512, 3, 3), 49, padding=1),
+    _convolution("conv2d", (2, 256, 14, 14), (256, 256, 3, 3), 196, padding=1),
+    _convolution("conv2d", (16, 3, 65, 65), (8, 3, 3, 3), 63 * 63),
+    _convolution("conv2d", (8, 64, 56, 56), (128, 64, 1, 1), 28 * 28, stride=2),
+    _convolution("conv2d", (8, 96, 14, 14), (96, 1, 5, 5), 196, padding=2, groups=96),
+    _convolution("conv2d", (8, 64, 28, 28), (128, 1, 3, 3), 784, padding=1, groups=64),
     _convolution("conv2d", (8, 64, 28, 28), (64, 1, 3, 3), 784, padding=1, groups=64),
     _convolution("conv2d", (1, 64, 56, 56), (64, 1, 3, 3), 28 * 28, padding=1, stride=2, groups=64),
     _convolution("conv2d", (8, 64, 28, 28), (64, 16, 3, 3), 784, padding=1, groups=4),
@@ -110,6 +125,9 @@ ROWS = (
     Row("softmax 1000x11", lambda F, x: F.softmax(x, -1), ((1000, 11),)),
     Row("softmax 37x1000 over rows", lambda F, x: F.softmax(x, 0), ((37, 1000),)),
     Row("max pool 3, stride 2, 4x17x57x57", lambda F, x: F.max_pool2d(x, 3, 2), ((4, 17, 57, 57),)),
+    Row("max pool 2, 8x64x56x56", lambda F, x: F.max_pool2d(x, 2), ((8, 64, 56, 56),)),
+    Row("max pool 3, stride 2, padded", lambda F, x: F.max_pool2d(x, 3, 2, 1), ((4, 64, 56, 56),)),
+    Row("separable 8x64x28x28, channels last", _separable, _SEPARABLE, 2e-9 * 8 * 784 * 64 * 137),
     Row("average pool 2, 4x64x56x56", lambda F, x: F.avg_pool2d(x, 2), ((4, 64, 56, 56),)),
     Row("average pool 7, 8x256x7x7", lambda F, x: F.avg_pool2d(x, 7), ((8, 256, 7, 7),)),
     Row("embedding 37 of 11x64", _embedding, ((11, (37,)), (11, 64))),

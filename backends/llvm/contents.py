@@ -45,9 +45,10 @@ def expressions_in(statements: Sequence[Statement]) -> Iterator[Expr]:
         yield from expressions_in(_inner(statement))
 
 
-def folds_in_order(statements: Sequence[Statement]) -> bool:
-    """Whether a fold with a single accumulator stands in the statements."""
-    return any(fold.lanes == 1 for expr in expressions_in(statements) for fold in reduces(expr))
+def folds_in_order(statements: Sequence[Statement]) -> int:
+    """How many folds with a single accumulator stand in the statements."""
+    found = {fold for expr in expressions_in(statements) for fold in reduces(expr)}
+    return sum(fold.lanes == 1 for fold in found)
 
 
 def holds_formulas(statements: Sequence[Statement]) -> bool:

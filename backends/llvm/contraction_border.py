@@ -32,6 +32,9 @@ from graphc.loops.simplify import always_holds, simplify_kernel
 from .contraction_nest import WIDE, Nest, extent_of
 from .elementwise import substituted, values
 
+# How far from its ends an index is looked at for borders.
+_REACH = 8
+
 
 def without_border(kernel: Kernel, nest: Nest) -> list[Kernel]:
     """The kernel cut along one index so that conditions on it hold throughout the widest piece.
@@ -47,16 +50,17 @@ def without_border(kernel: Kernel, nest: Nest) -> list[Kernel]:
         usable = where is not None and name in free_variables(where)
         if not usable or name == nest.column or name in read_by_b:
             continue
-        first, last = _inside(nest, name, extent)
+        first, last = inside(nest, name, extent)
         if extent > last - first > rows:
             cuts = [(0, first), (first, last), (last, extent)]
-            return [_piece(kernel, nest, name, *cut) for cut in cuts if cut[0] < cut[1]]
+            return [piece(kernel, nest, name, *cut) for cut in cuts if cut[0] < cut[1]]
     return [kernel]
 
 
-def _inside(nest: Nest, name: str, extent: int) -> tuple[int, int]:
+def inside(nest: Nest, name: str, extent: int) -> tuple[int, int]:
     """Between which values of an index no condition on it is left; (0, 0) if there are none."""
-    found = [(r, extent - r) for r in range(1, 4) if _holds(nest, name, r, extent - r)]
+    reaches = range(1, min(_REACH, extent // 2) + 1)
+    found = [(r, extent - r) for r in reaches if _holds(nest, name, r, extent - r)]
     if not found:
         return 0, 0
     first, last = found[0]
@@ -74,9 +78,9 @@ def _holds(nest: Nest, name: str, lower: int, upper: int) -> bool:
     return all(always_holds(condition, ranges) for condition in conditions)
 
 
-def _piece(kernel: Kernel, nest: Nest, name: str, lower: int, upper: int) -> Kernel:
+def piece(kernel: Kernel, nest: Nest, name: str, lower: int, upper: int) -> Kernel:
     """The kernel for part of an index's range."""
-    body = _innermost(kernel.body)
+    body = innermost(kernel.body)
     body = tuple(substituted(s, {name: add(variable(name), lower)}) for s in body)
     for loop in reversed(nest.loops):
         count = upper - lower if loop.var == name else extent_of(loop)
@@ -84,7 +88,7 @@ def _piece(kernel: Kernel, nest: Nest, name: str, lower: int, upper: int) -> Ker
     return simplify_kernel(replace(kernel, body=body))
 
 
-def _innermost(body: Sequence[Statement]) -> tuple[Statement, ...]:
+def innermost(body: Sequence[Statement]) -> tuple[Statement, ...]:
     while len(body) == 1 and isinstance(body[0], Loop):
         body = body[0].body
     return tuple(body)

@@ -142,13 +142,13 @@ class Shape:
                 column_tiles,
                 [
                     (Tile(high, wide, first_row, first_column), row_tiles)
-                    for first_row, row_tiles, high in _balanced(extent, most)
+                    for first_row, row_tiles, high in balanced(extent, most)
                 ],
             )
 
     def _cut_columns(self) -> Iterator[tuple[int, int, int]]:
         """(first, number of tiles, columns of each), nearly equal in vectors."""
-        for first, count, vectors in _balanced(-(-self.columns // self.width), self.vectors):
+        for first, count, vectors in balanced(-(-self.columns // self.width), self.vectors):
             start, wide = first * self.width, vectors * self.width
             last = self.columns - start - (count - 1) * wide
             if last >= wide:
@@ -159,11 +159,11 @@ class Shape:
             yield start + (count - 1) * wide, 1, last
 
 
-def _balanced(extent: int, most: int) -> list[tuple[int, int, int]]:
+def balanced(extent: int, most: int) -> list[tuple[int, int, int]]:
     """(first, number, size) of tiles of nearly equal size: a short last one would run at the
     latency of its few sums.
 
-    >>> _balanced(32, 6)
+    >>> balanced(32, 6)
     [(0, 2, 6), (12, 4, 5)]
     """
     tiles = -(-extent // most)

@@ -8,7 +8,8 @@ one load a lane otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -25,6 +26,10 @@ from .offsets import fold_index, offset_of
 from .registers import Lanes, Tile
 from .scalars import Scalars, literal
 from .scaling import SCALE, is_scalable, scale, with_scaling
+from .strided import MOST_STRIDE, read_strided
+
+# Powers of two within it are normal numbers of every type, and so are their reciprocals.
+_SAFE_EXPONENT = 14
 
 
 @dataclass
@@ -34,6 +39,7 @@ class Expressions:
     pointers   buffer -> its first element; buffers and tiles by name
     values     variable -> value; of the vectorised index: its first lane
     mask       lanes that are on, beside `lanes.active`
+    inside     loads that the mask need not keep inside of their tensors
     """
 
     function: Function
@@ -44,6 +50,7 @@ class Expressions:
     values: dict[str, Val] = field(default_factory=dict)
     lanes: Lanes | None = None
     mask: Val | None = None
+    inside: frozenset[Load] = frozenset()
 
     def __post_init__(self) -> None:
         self.scalars = Scalars(self.function, self.target)
@@ -98,6 +105,7 @@ class Expressions:
     def _call(self, expr: Call) -> Val:
         if is_formula(expr.op):
             return self._formula(expr)
+        expr = _without_division(expr)
         args = [self.emit(arg) for arg in expr.args]
         width = max(arg.width for arg in args)
         if expr.op == "select":
@@ -133,7 +141,7 @@ class Expressions:
         if load.buffer in self.tiles:
             return self._tile_element(load)
         buffer = self.buffers[load.buffer]
-        guard = self._guard(load.guard)
+        guard = None if load in self.inside else self._guard(load.guard)
         address = self.address(buffer, load.index)
         value = self._read(buffer, address, guard)
         if guard is None or load.guard is None:
@@ -156,7 +164,9 @@ class Expressions:
                 guard = self.function.reduce_or(guard)
             return self._read_one(buffer, address.offset, guard)
         if address.stride == 1:
-            return self._read_vector(buffer, address.offset, guard)
+            return self.vector_at(buffer, address.offset, self.lane_mask(guard))
+        if address.stride is not None and 2 <= address.stride <= MOST_STRIDE:
+            return read_strided(self, buffer, address.offset, address.stride, guard)
         return self._read_lanes(buffer, address, guard)
 
     def _read_one(self, buffer: Buffer, offset: Val, guard: Val | None) -> Val:
@@ -183,12 +193,12 @@ class Expressions:
             return value
         return self.scalars.call("ne", [value, literal(0, uint8, width)], uint8, bool_)
 
-    def _read_vector(self, buffer: Buffer, offset: Val, guard: Val | None) -> Val:
+    def vector_at(self, buffer: Buffer, offset: Val, mask: Val | None) -> Val:
+        """Neighbours from an offset on; lanes that the mask shuts out are 0."""
         assert self.lanes is not None
         stored, width = STORED[buffer.dtype.name], self.lanes.width
         place = self.function.address(self.pointers[buffer.name], stored, offset)
         type = vector(stored, width)
-        mask = self.lane_mask(guard)
         if mask is None:
             text = f"load {type}, {place}, align {buffer.dtype.itemsize}"
         else:
@@ -213,17 +223,18 @@ class Expressions:
         return self.function.binary("and", self.widen(guard, width), static)
 
     @contextmanager
-    def masked(self, condition: Val) -> Iterator[None]:
-        """Lanes that are off touch no memory inside."""
-        saved = self.mask
+    def masked(self, condition: Val, inside: Iterable[Load] = ()) -> Iterator[None]:
+        """Lanes that are off touch no memory, but by loads that stay inside in any case."""
+        saved, around = self.mask, self.inside
         if saved is not None:
             width = max(saved.width, condition.width)
             condition = self.function.binary(
                 "and", self.widen(saved, width), self.widen(condition, width)
             )
         self.mask = condition
+        self.inside = frozenset(inside if saved is None else ())
         yield
-        self.mask = saved
+        self.mask, self.inside = saved, around
 
     def _read_lanes(self, buffer: Buffer, address: Address, guard: Val | None) -> Val:
         assert self.lanes is not None
@@ -288,6 +299,16 @@ class Expressions:
         return int(value.name)
 
     # Addresses
+
+    def is_near(self, load: Load) -> bool:
+        """Whether the lanes of a load are read in vectors, or all are one element."""
+        if self.lanes is None or load.buffer not in self.buffers:
+            return True
+        form, opaque = offset_of(tuple(load.index), self.buffers[load.buffer].strides)
+        name = self.lanes.variable
+        if form.hides(name) or any(name in free_variables(expr) for expr, _ in opaque):
+            return False
+        return 0 <= form.coefficient(name) <= MOST_STRIDE
 
     def address(self, buffer: Buffer, index: Sequence[Expr]) -> Address:
         """Where an element lies, and how far neighbouring lanes lie apart."""
@@ -354,6 +375,15 @@ class Expressions:
         if all(not arg.name.startswith("%") for arg in args):
             return self.function.int_(fold_index(expr.op, [int(arg.name) for arg in args]))
         return self.scalars.call(expr.op, args, expr.args[-1].dtype, expr.dtype)
+
+
+def _without_division(expr: Call) -> Call:
+    """x / 2**n as x * 2**-n, which is the same to the bit and many times quicker."""
+    match expr:
+        case Call(op="div", args=(x, Literal(value=value, dtype=dtype))) if dtype.is_float:
+            if abs(math.frexp(value)[0]) == 0.5 and abs(math.log2(abs(value))) < _SAFE_EXPONENT:
+                return Call("mul", (x, Literal(1 / value, dtype)), expr.dtype)
+    return expr
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,20 @@ a vector, one lane for each element of that loop. The bits are the same.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from graphc.loops import Axis, Expr, Literal, Reduce, Variable, index
+from graphc.dtypes import int64
+from graphc.loops import Axis, Call, Expr, Literal, Load, Reduce, Variable
+from graphc.loops.affine import Affine, affine, free_variables
 from graphc.loops.clamp import clamp
-from graphc.loops.combine import merge, step, unit
+from graphc.loops.combine import follow, merge, step, unit
 
-from .elementwise import reduces
+from .elementwise import loads, reduces
 from .function import Val, vector
 from .registers import Lanes
 from .scalars import literal
@@ -25,8 +29,8 @@ from .scalars import literal
 if TYPE_CHECKING:
     from .expressions import Expressions
 
-# Steps of a fold's last axis that are written out inside a vector loop.
-_SHORT = 4
+# Steps that are written out inside a vector loop: of a last axis, of a whole window.
+_SHORT, WINDOW = 4, 32
 
 Body = Callable[["Expr | None", "list[Val]"], "list[Val]"]
 Steps = Callable[["Expr | None", "list[Val]", Val, int], "list[Val]"]
@@ -47,14 +51,40 @@ class Folds:
         return self._made[key][1]
 
     def _fold(self, reduce: Reduce) -> list[Val]:
+        if reduce.lanes == 1 and self._is_written_whole(reduce):
+            return self._fold_whole(reduce)
         if reduce.lanes == 1:
             starts = self._units(reduce, self._width)
             step = partial(self._step_once, reduce)
-            short = self.x.lanes is not None and not _holds_fold(reduce)
-            return self._over_axes(reduce.axes, reduce.where, starts, step, short)
+            return self._over_axes(reduce.axes, reduce.where, starts, step, self._steps(reduce))
         if self.x.lanes is None:
             return self._fold_in_vectors(reduce)
         return self._fold_across(reduce)
+
+    def _steps(self, reduce: Reduce) -> int:
+        """How many steps of a fold in order may be written out."""
+        if self.x.lanes is None or _holds_fold(reduce):
+            return 0
+        read = (load for part in reduce.body for load in loads(part))
+        near = all(map(self.x.is_near, read))
+        return WINDOW if len(reduce.axes) > 1 and near else _SHORT
+
+    def _is_written_whole(self, reduce: Reduce) -> bool:
+        """Whether each element is known to come after those before it, and all are written out."""
+        few = 0 < math.prod(axis.extent for axis in reduce.axes) <= self._steps(reduce)
+        return few and reduce.where is None and _grows(reduce)
+
+    def _fold_whole(self, reduce: Reduce) -> list[Val]:
+        """The elements one after the other, the first as it is."""
+        held: list[Val] = []
+        for place in itertools.product(*(range(axis.extent) for axis in reduce.axes)):
+            for axis, number in zip(reduce.axes, place, strict=True):
+                self.x.values[axis.name] = self.x.function.int_(number)
+            bound = self._bind("accumulator", reduce, held) if held else None
+            after = follow(reduce.combine, bound, reduce.body)
+            assert after is not None
+            held = [self.x.widen(self.x.emit(expr), self._width) for expr in after]
+        return held
 
     @property
     def _width(self) -> int:
@@ -69,9 +99,9 @@ class Folds:
         where: Expr | None,
         accumulators: list[Val],
         body: Body,
-        written_out: bool = False,
+        steps: int = 0,
     ) -> list[Val]:
-        """The loops over the axes; the last one's steps written out where they are few."""
+        """The loops over the axes, those inside written out where all are `steps` at most."""
         if not axes:
             return body(where, accumulators)
         axis, inner = axes[0], axes[1:]
@@ -80,20 +110,22 @@ class Folds:
             hidden.add(self.x.lanes.variable)
         lower, upper, left = clamp(axis.name, axis.extent, where, hidden)
         low, high = self.x.index_value(lower), self.x.index_value(upper)
-        if written_out and not inner and (count := _short(lower, upper)):
-            return self._written_out(axis, count, left, accumulators, body)
+        each = math.prod(other.extent for other in inner)
+        if known := _known_steps(lower, upper, steps // max(1, each)):
+            body = partial(self._over_axes, inner, body=body, steps=steps)
+            return self._written_out(axis, known, left, accumulators, body)
         always = _is_known_to_run(lower, upper)
         with self.x.function.loop(low, high, 1, accumulators, always) as (index, state):
             self.x.values[axis.name] = index
-            state.next = self._over_axes(inner, left, state.current, body, written_out)
+            state.next = self._over_axes(inner, left, state.current, body, steps)
         return state.result
 
     def _written_out(
-        self, axis: Axis, count: int, where: Expr | None, values: list[Val], body: Body
+        self, axis: Axis, known: range, where: Expr | None, values: list[Val], body: Body
     ) -> list[Val]:
-        """The steps of a short last axis one after the other: what they read at fixed places is
-        then the same in each turn of the loops around."""
-        for position in range(count):
+        """The steps of a short axis one after the other: what they read at fixed places is then the
+        same in each turn of the loops around."""
+        for position in known:
             self.x.values[axis.name] = self.x.function.int_(position)
             values = body(where, values)
         return values
@@ -106,9 +138,26 @@ class Folds:
             with self.x.function.branch(condition, before) as state:
                 state.next = self._step(reduce, before)
             return state.result
-        with self.x.masked(condition):
+        with self.x.masked(condition, self._inside(reduce, where)):
             after = self._step(reduce, before)
         return self._chosen(condition, after, before)
+
+    def _inside(self, reduce: Reduce, where: Expr) -> list[Load]:
+        """Single elements that may be read whatever the condition says, as a window's weights: by
+        indexes that it does not read, and by whole axes."""
+        read = [load for part in reduce.body for load in loads(part) if load.guard is None]
+        tested = free_variables(where)
+        axes: dict[Expr, int] = {Variable(x.name, int64): x.extent for x in reduce.axes}
+        found = []
+        for load in read:
+            shape = self.x.buffers[load.buffer].shape if load.buffer in self.x.buffers else ()
+            places = list(zip(load.index, shape, strict=False))
+            if places and all(
+                not tested & free_variables(place) or axes.get(place, extent + 1) <= extent
+                for place, extent in places
+            ):
+                found.append(load)
+        return found
 
     def _chosen(self, condition: Val, after: Sequence[Val], before: Sequence[Val]) -> list[Val]:
         pairs = zip(after, before, strict=True)
@@ -248,11 +297,40 @@ def _is_known_to_run(lower: Expr, upper: Expr) -> bool:
     return int(lower.value) < int(upper.value)
 
 
-def _short(lower: Expr, upper: Expr) -> int:
-    """The steps of a loop from 0 that has few of them, whatever surrounds it; else 0."""
-    if lower != index(0) or not isinstance(upper, Literal):
-        return 0
-    return int(upper.value) if int(upper.value) <= _SHORT else 0
+def _known_steps(lower: Expr, upper: Expr, most: int) -> range:
+    """The steps of a loop that has `most` at most, whatever surrounds it; else none."""
+    if not (isinstance(lower, Literal) and isinstance(upper, Literal)):
+        return range(0)
+    steps = range(int(lower.value), int(upper.value))
+    return steps if len(steps) <= most else range(0)
+
+
+def _grows(reduce: Reduce) -> bool:
+    """Whether a fold has a form for elements in order, and those beside the values grow in it."""
+    if follow(reduce.combine, None, reduce.body) is None:
+        return False
+    forms = [affine(_without_cast(part)) for part in reduce.body[1:]]
+    if any(form is None for form in forms):
+        return False
+    return all(_is_lexicographic(form, reduce.axes) for form in forms if form is not None)
+
+
+def _is_lexicographic(form: Affine, axes: Sequence[Axis]) -> bool:
+    """Whether a sum over the axes grows with each step of a fold."""
+    inner = 0
+    for axis in reversed(axes):
+        factor = form.coefficient(axis.name)
+        if factor <= inner:
+            return False
+        inner += factor * (axis.extent - 1)
+    return True
+
+
+def _without_cast(expr: Expr) -> Expr:
+    match expr:
+        case Call(op="cast", args=(inner,), dtype=dtype) if dtype.is_integer:
+            return inner
+    return expr
 
 
 def _holds_fold(reduce: Reduce) -> bool:

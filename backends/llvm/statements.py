@@ -192,8 +192,8 @@ class Statements:
 
     def _vectors_at_once(self, body: Sequence[Statement]) -> int:
         """Vectors of neighbours that are computed together, so that none waits for itself."""
-        if folds_in_order(body):
-            return _SUMS_AT_ONCE
+        if folds := folds_in_order(body):
+            return max(1, _SUMS_AT_ONCE // folds)
         return _FORMULAS_AT_ONCE if holds_formulas(body) else 1
 
     def _vector_width(self, loop: Loop, extent: int) -> int:

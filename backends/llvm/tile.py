@@ -16,6 +16,7 @@ from .elementwise import vectorise
 from .held_rows import hold_rows
 from .joined_folds import join_folds
 from .transposed import tile_transposed
+from .windows import tile_windows
 
 
 def tile(kernel: Kernel, target: Target) -> Kernel:
@@ -23,6 +24,7 @@ def tile(kernel: Kernel, target: Target) -> Kernel:
     return (
         tile_local_blocks(kernel, target)
         or tile_contraction(kernel, target)
+        or tile_windows(kernel)
         or tile_transposed(kernel, target)
         or sink_columns(kernel)
         or join_folds(vectorise(hold_rows(collapse(kernel, target), target)), target)

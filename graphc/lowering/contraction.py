@@ -48,9 +48,20 @@ class Contraction:
         in_a, in_b = frozenset().union(*self.a[1]), frozenset().union(*self.b[1])
         return tuple(name for name in self.result if name in in_b - in_a)
 
-    def order_of_b(self) -> tuple[int, ...]:
-        """k in order, then columns; dimensions that neither reads (batches) come first."""
-        return self._order(self.b[1], self.columns[-1:])
+    def last(self, order_of_a: Sequence[int] | None) -> tuple[str, ...]:
+        """The index that vectors run along: the last column, or where there is none, an index that
+        both operands read and along which a's neighbours lie, as the channels of a depthwise
+        convolution do in N H W C."""
+        if self.columns or not order_of_a:
+            return self.columns[-1:]
+        reads, in_b = self.a[1][order_of_a[-1]], frozenset().union(*self.b[1])
+        return tuple(name for name in self.result if {name} == reads and name in in_b)
+
+    def order_of_b(self, order_of_a: Sequence[int] | None = None) -> tuple[int, ...] | None:
+        """k in order, then columns; dimensions that neither reads (batches) come first. None where
+        nothing is to lie last."""
+        last = self.last(order_of_a)
+        return self._order(self.b[1], last) if last else None
 
     def order_of_a(self) -> tuple[int, ...]:
         return self._order(self.a[1], ())
@@ -67,7 +78,7 @@ class Contraction:
 
     def order_of_result(self, order_of_a: Sequence[int]) -> tuple[int, ...]:
         """Rows as a's dimensions lie, the last column fastest."""
-        last = self.columns[-1:]
+        last = self.last(order_of_a)
 
         def rank(position: int) -> tuple[int, int]:
             name = self.result[position]

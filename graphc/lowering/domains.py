@@ -63,10 +63,13 @@ def result_order(
 
 def _contraction_order(node: Node, places: Mapping[Value, Place]) -> tuple[int, ...] | None:
     contraction = analyse(node)
-    if contraction is None or not contraction.columns:
+    if contraction is None:
         return None
     a = places.get(node.operands[contraction.a[0]])
-    wanted = contraction.order_of_a() if a is None or a.is_row_major else a.order
+    if not contraction.last(None if a is None else a.order):
+        return None
+    free = a is None or (a.is_row_major and contraction.columns)
+    wanted = contraction.order_of_a() if a is None or free else a.order
     return contraction.order_of_result(wanted)
 
 

@@ -53,12 +53,13 @@ def _contraction_operands(
             }
             yield from _contraction_operands(region, inner)
         contraction = analyse(node)
-        if contraction is None or not contraction.columns:
+        order = None if contraction is None else contraction.order_of_b()
+        if contraction is None or order is None:
             continue
         operand = node.operands[contraction.b[0]]
         if operand in origin:
             root, axes = origin[operand]
-            yield root.name, tuple(axes[d] for d in contraction.order_of_b())
+            yield root.name, tuple(axes[d] for d in order)
 
 
 def _elementwise_company(graph: Graph) -> Iterator[list[Value]]:

@@ -18,14 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from graphc.dtypes import DType
 from graphc.ir import Graph, Node, TensorType, Value
-from graphc.loops import (
-    Argument,
-    Kernel,
-    Launch,
-    Schedule,
-    Step,
-    Storage,
-)
+from graphc.loops import Argument, Kernel, Launch, Schedule, Step, Storage
 from graphc.lowering.body import scalar_constant
 from graphc.lowering.contraction import analyse
 from graphc.lowering.control import lower_cond, lower_scan
@@ -320,17 +313,20 @@ class Lowering:
 
         For this node alone: other readers keep the order that the value has.
         """
-        contraction = analyse(node)
-        if contraction is None or not contraction.columns:
+        contraction, inside = analyse(node), inside or {}
+        if contraction is None:
             return {}
-        operand = node.operands[contraction.b[0]]
-        actual = (inside or {}).get(operand, operand)
+        first, operand = (node.operands[side[0]] for side in (contraction.a, contraction.b))
+        a = self.places.get(inside.get(first, first))
+        wanted = contraction.order_of_b(None if a is None else a.order)
+        if wanted is None:
+            return {}
+        actual = inside.get(operand, operand)
         place = self.places.get(actual)
         if place is None:
             if actual not in self.producers or (inside and operand not in inside):
                 return {}
             place = self.materialise(actual)
-        wanted = contraction.order_of_b()
         if place.order and place.order[-1] != wanted[-1] and place.shape[wanted[-1]] > 1:
             return {actual: self.relay(place, wanted, node.source)}
         return {}

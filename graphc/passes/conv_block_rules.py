@@ -104,6 +104,7 @@ def _blocks(graph: Graph, remarks: list[Remark]) -> Iterator[Block]:
             continue
         try:
             _expect_kept(graph, block)
+            _expect_columns(block)
             _expect_windows(block)
         except Refused as reason:
             remarks.append(Remark("recognise", f"{block.names} not joined: {reason}", block.source))
@@ -218,6 +219,10 @@ def _rises(activation: Node | None) -> bool:
 
 # What is refused
 
+# Columns of a register tile that make up for what a window takes of its rows, where they are a
+# group's filters, and where they are all filters.
+_LEAST_OF_GROUP, _LEAST = 3, 2
+
 
 def _expect_kept(graph: Graph, block: Block) -> None:
     """Nothing else may read what the block does not give out."""
@@ -228,6 +233,15 @@ def _expect_kept(graph: Graph, block: Block) -> None:
         if others or value in graph.results:
             what = "the positions are" if value in block.pooling.results else "the map is"
             raise Refused(f"{what} read elsewhere too")
+
+
+def _expect_columns(block: Block) -> None:
+    groups = block.convolution.attrs["groups"]
+    assert isinstance(groups, int)
+    filters = block.convolution.operands[1].shape[0] // groups
+    least = _LEAST if groups == 1 else _LEAST_OF_GROUP
+    if filters < least:
+        raise Refused(f"filters of a group: {filters}, less than {least}: too narrow for a tile")
 
 
 def _expect_windows(block: Block) -> None:

@@ -292,6 +292,57 @@ kernel @depthwise(
 }}
 """  # noqa: E501 - one fold is one line
 
+SEPARATE = """
+kernel @separate(
+    in b0: f32[2,{c},{h},{w}] order(0,2,3,1),
+    in b1: f32[{c},1,3,3] order(2,3,1,0),
+    out b2: f32[2,{c},{p},{q}] order(0,2,3,1)
+) {{
+  parallel i0 in 0..2 {{
+    parallel i2 in 0..{p} {{
+      parallel i3 in 0..{q} {{
+        parallel i1 in 0..{c} {{
+          let v4 = reduce dot [kh1 < 3, kw2 < 3] lanes=1 (b0[i0, i1, i2 * {s} + kh1 + -1, i3 * {s} + kw2 + -1], b1[i1, 0, kh1, kw2] where 0 <= i2 * {s} + kh1 + -1 and i2 * {s} + kh1 + -1 < {h} and 0 <= i3 * {s} + kw2 + -1 and i3 * {s} + kw2 + -1 < {w})
+          store b2[i0, i1, i2, i3] = v4 / f32(4.0)
+        }}
+      }}
+    }}
+  }}
+}}
+"""  # noqa: E501 - one fold is one line
+
+GREATEST = """
+kernel @greatest(
+    in b0: f32[3,{h},{w}], out b1: f32[3,{p},{q}], out b2: u8[3,{p},{q}]
+) {{
+  parallel i0 in 0..3 {{
+    parallel i1 in 0..{p} {{
+      parallel i2 in 0..{q} {{
+        let v1 = {best}.0
+        let v2 = cast<u8>({best}.1)
+        store b1[i0, i1, i2] = v1
+        store b2[i0, i1, i2] = v2
+      }}
+    }}
+  }}
+}}
+"""
+
+
+def greatest(p: int, q: int, k: int, stride: int, padding: int) -> str:
+    """Max pooling by k of rows of q pooled elements."""
+    h, w = ((n - 1) * stride + k - 2 * padding for n in (p, q))
+    row, column = (
+        f"{i} * {stride} + {axis} + {-padding}" for i, axis in (("i1", "y"), ("i2", "x"))
+    )
+    where = f" where 0 <= {row} and {row} < {h} and 0 <= {column} and {column} < {w}"
+    best = (
+        f"reduce argmax [y < {k}, x < {k}] lanes=1 "
+        f"(b0[i0, {row}, {column}], cast<i32>(x + y * {k}){where * bool(padding)})"
+    )
+    return GREATEST.format(h=h, w=w, p=p, q=q, best=best)
+
+
 STRIDED = """
 kernel @strided(
     in b0: f32[{n},{o},{p},{p}],
@@ -331,6 +382,22 @@ CASES = {
         f"rows {m}x{n} {name}": text.format(m=m, n=n, k=5)
         for name, text in (("together", ROWS_TOGETHER), ("apart", ROWS_APART))
         for m, n in ((9, 10), (700, 3), (4, 16))
+    },
+    **{
+        f"separate {c}x{p}x{q}/{s}": SEPARATE.format(c=c, p=p, q=q, h=p * s, w=q * s, s=s)
+        for c, p, q, s in ((37, 5, 9, 1), (16, 9, 6, 2), (3, 2, 11, 3))
+    },
+    **{
+        f"greatest {p}x{q} of {k}/{stride}+{padding}": greatest(p, q, k, stride, padding)
+        for p, q, k, stride, padding in (
+            (5, 37, 2, 2, 0),
+            (4, 17, 3, 2, 0),
+            (9, 16, 3, 2, 1),
+            (3, 35, 3, 3, 0),
+            (7, 21, 3, 1, 1),
+            (3, 18, 4, 4, 1),
+            (3, 9, 5, 5, 0),
+        )
     },
     **{
         f"across rows {m}x{k}/{lanes}": ACROSS_ROWS.format(m=m, k=k, lanes=lanes)
