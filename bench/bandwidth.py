@@ -86,8 +86,9 @@ def bandwidth(threads: int) -> float:
 
     import graphc
 
-    program = graphc.compile(lambda x: x + x, graphc.Spec((16,)), threads=threads)
-    roof = program.profile(np.zeros(16, np.float32), seconds=0.3).roof
+    size = 1 << 20  # enough to be shared out: else one thread alone is measured
+    program = graphc.compile(lambda x: x + x, graphc.Spec((size,)), threads=threads)
+    roof = program.profile(np.zeros(size, np.float32), seconds=0.3).roof
     return float(roof.levels[-1].gigabytes)
 
 

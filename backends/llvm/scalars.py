@@ -126,13 +126,13 @@ class Scalars:
     def _pick(self, relation: str, args: list[Val], given: DType) -> Val:
         """a where it is beyond b or NaN, else b: a NaN on either side wins."""
         a, b = args
-        take = self.call(relation, [a, b], given, given)
-        if given.is_float:
-            nan = self.function.pure(
-                f"fcmp uno {a.type} {a.name}, {a.name}", vector("i1", a.width), a.width, a
-            )
-            take = self.function.binary("or", take, nan)
-        return self.select(take, a, b)
+        beyond = self.select(self.call(relation, [a, b], given, given), a, b)
+        if not given.is_float:
+            return beyond
+        nan = self.function.pure(  # apart, since a comparison and its choice are one instruction
+            f"fcmp uno {a.type} {a.name}, {a.name}", vector("i1", a.width), a.width, a
+        )
+        return self.select(nan, a, beyond)
 
     def _copysign(self, args: list[Val], given: DType, dtype: DType) -> Val:
         return self.function.intrinsic("copysign", args[0].type, args[0].width, args)
