@@ -43,6 +43,13 @@ def ctc_beam_search(
     is that of the alignments that were kept, so at most the true one.
 
     Graves, 2012, chapter 7; Hannun et al., 2014, without a language model.
+
+    Blank alone is the likeliest way, but all ways to say 1 together are likelier:
+
+    >>> scores = np.log(np.array([[.6, .4], [.6, .4]]))
+    >>> [(labels, score)] = ctc_beam_search(scores[:, None])
+    >>> labels, round(float(np.exp(score)), 2)
+    ([1], 0.64)
     """
     if width < 1:
         raise ArgumentError(f"ctc_beam_search: width is {width}; expected at least 1")

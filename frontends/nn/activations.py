@@ -19,56 +19,78 @@ class _Plain(Module):
 
 
 class ReLU(_Plain):
+    """max(0, x)."""
+
     def forward(self, input: Any) -> Any:
         return F.relu(input)
 
 
 class ReLU6(_Plain):
+    """min(max(0, x), 6)."""
+
     def forward(self, input: Any) -> Any:
         return F.relu6(input)
 
 
 class SiLU(_Plain):
+    """x sigmoid(x)."""
+
     def forward(self, input: Any) -> Any:
         return F.silu(input)
 
 
 class Mish(_Plain):
+    """x tanh(softplus(x))."""
+
     def forward(self, input: Any) -> Any:
         return F.mish(input)
 
 
 class SELU(_Plain):
+    """scale (x above 0, alpha (exp(x) - 1) below), with the constants of Klambauer et al., 2017."""
+
     def forward(self, input: Any) -> Any:
         return F.selu(input)
 
 
 class Hardswish(_Plain):
+    """x min(max(0, x + 3), 6) / 6."""
+
     def forward(self, input: Any) -> Any:
         return F.hardswish(input)
 
 
 class Hardsigmoid(_Plain):
+    """min(max(0, x + 3), 6) / 6."""
+
     def forward(self, input: Any) -> Any:
         return F.hardsigmoid(input)
 
 
 class Sigmoid(Module):
+    """1 / (1 + exp(-x))."""
+
     def forward(self, input: Any) -> Any:
         return F.sigmoid(input)
 
 
 class LogSigmoid(Module):
+    """log(sigmoid(x)), which does not overflow."""
+
     def forward(self, input: Any) -> Any:
         return F.logsigmoid(input)
 
 
 class Tanh(Module):
+    """tanh(x)."""
+
     def forward(self, input: Any) -> Any:
         return F.tanh(input)
 
 
 class Softsign(Module):
+    """x / (1 + |x|)."""
+
     def forward(self, input: Any) -> Any:
         return F.softsign(input)
 
@@ -88,6 +110,8 @@ class GELU(Module):
 
 
 class Softplus(Module):
+    """log(1 + exp(beta x)) / beta; x itself where beta x is above `threshold`."""
+
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__()
         self.beta = beta
@@ -101,6 +125,8 @@ class Softplus(Module):
 
 
 class LeakyReLU(Module):
+    """x above 0, negative_slope x below."""
+
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__()
         self.negative_slope = negative_slope
@@ -114,6 +140,8 @@ class LeakyReLU(Module):
 
 
 class ELU(Module):
+    """x above 0, alpha (exp(x) - 1) below."""
+
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
         self.alpha = alpha
@@ -127,11 +155,15 @@ class ELU(Module):
 
 
 class CELU(ELU):
+    """x above 0, alpha (exp(x / alpha) - 1) below."""
+
     def forward(self, input: Any) -> Any:
         return F.celu(input, self.alpha)
 
 
 class Hardtanh(Module):
+    """min(max(min_val, x), max_val)."""
+
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
         self.min_val = min_val
@@ -160,6 +192,8 @@ class PReLU(Module):
 
 
 class GLU(Module):
+    """a sigmoid(b), a and b the halves of x along `dim`."""
+
     def __init__(self, dim: int = -1) -> None:
         super().__init__()
         self.dim = dim
@@ -186,5 +220,7 @@ class Softmax(Module):
 
 
 class LogSoftmax(Softmax):
+    """log(softmax(x)) along `dim`; without one, along the last dimension."""
+
     def forward(self, input: Any) -> Any:
         return F.log_softmax(input, -1 if self.dim is None else self.dim)

@@ -19,6 +19,7 @@ from graphc import dtypes
 from graphc.errors import ArgumentError, ShapeError
 from graphc.frontends.nn.module import Module
 from graphc.frontends.tracing import functional as F
+from graphc.frontends.tracing.convert import whole_number
 
 
 class KeyValueCache(Module):
@@ -49,7 +50,9 @@ class KeyValueCache(Module):
         super().__init__()
         if beams < 1 or rows % beams:
             raise ArgumentError(f"KeyValueCache: {rows} rows are no groups of {beams} beams")
-        self.rows, self.length, self.whole, self.beams = rows, length, whole, beams
+        self.rows = whole_number(rows, "KeyValueCache: rows")
+        self.length = whole_number(length, "KeyValueCache: length")
+        self.whole, self.beams = whole, beams
         element = dtypes.get("float32" if dtype is None else dtype).numpy
         widths = {"keys": width, "values": width if value_width is None else value_width}
         for name, size in widths.items():

@@ -43,6 +43,10 @@ class _Convolution(Module):
         self.dilation = self._spread(dilation)
         self.groups = groups
         self.padding_mode = padding_mode
+        if min(self.kernel_size) < 1:
+            raise ArgumentError(
+                f"{type(self).__name__}: kernel_size is {kernel_size}; expected at least 1"
+            )
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         self.weight = Parameter(shape, init.kaiming_uniform(a=math.sqrt(5)), dtype)
         bound = fan_in_bound(math.prod(shape[1:]))

@@ -37,20 +37,31 @@ class _Weighted(_Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(size_average, reduce, reduction)
-        self.register_buffer("weight", None if weight is None else np.asarray(weight))
+        self.register_buffer("weight", _array(weight))
+
+
+def _array(weight: Any) -> Any:
+    """An array as it is, a list of numbers as float32."""
+    return None if weight is None else np.asarray(weight, getattr(weight, "dtype", np.float32))
 
 
 class MSELoss(_Loss):
+    """(input - target)²."""
+
     def forward(self, input: Any, target: Any) -> Any:
         return F.mse_loss(input, target, reduction=self.reduction)
 
 
 class L1Loss(_Loss):
+    """|input - target|."""
+
     def forward(self, input: Any, target: Any) -> Any:
         return F.l1_loss(input, target, reduction=self.reduction)
 
 
 class SmoothL1Loss(_Loss):
+    """Half a square over beta where |input - target| is below beta, else |…| - beta / 2."""
+
     def __init__(
         self,
         size_average: Any = None,
@@ -66,6 +77,8 @@ class SmoothL1Loss(_Loss):
 
 
 class HuberLoss(_Loss):
+    """Half a square where |input - target| is below delta, else delta (|…| - delta / 2)."""
+
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction=reduction)
         self.delta = delta
@@ -75,6 +88,8 @@ class HuberLoss(_Loss):
 
 
 class CrossEntropyLoss(_Weighted):
+    """-log softmax of input[N, C, …] at target, classes [N, …] or chances [N, C, …]."""
+
     def __init__(
         self,
         weight: Any = None,
@@ -100,6 +115,8 @@ class CrossEntropyLoss(_Weighted):
 
 
 class NLLLoss(_Weighted):
+    """-input[N, C, …] at the classes target[N, …]: of logarithms of chances."""
+
     def __init__(
         self,
         weight: Any = None,
@@ -118,11 +135,15 @@ class NLLLoss(_Weighted):
 
 
 class BCELoss(_Weighted):
+    """-(y log p + (1 - y) log(1 - p)) of chances p, input, and y, target."""
+
     def forward(self, input: Any, target: Any) -> Any:
         return F.binary_cross_entropy(input, target, self.weight, reduction=self.reduction)
 
 
 class BCEWithLogitsLoss(_Weighted):
+    """BCELoss of sigmoid(input), which does not overflow."""
+
     def __init__(
         self,
         weight: Any = None,
@@ -132,8 +153,7 @@ class BCEWithLogitsLoss(_Weighted):
         pos_weight: Any = None,
     ) -> None:
         super().__init__(weight, size_average, reduce, reduction)
-        given = None if pos_weight is None else np.asarray(pos_weight)
-        self.register_buffer("pos_weight", given)
+        self.register_buffer("pos_weight", _array(pos_weight))
 
     def forward(self, input: Any, target: Any) -> Any:
         return F.binary_cross_entropy_with_logits(
@@ -142,6 +162,8 @@ class BCEWithLogitsLoss(_Weighted):
 
 
 class KLDivLoss(_Loss):
+    """target (log target - input): of logarithms of chances, input."""
+
     def __init__(
         self,
         size_average: Any = None,

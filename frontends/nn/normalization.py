@@ -32,6 +32,10 @@ class _BatchNorm(Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
+        if num_features < 1:
+            raise ArgumentError(
+                f"{type(self).__name__}: {num_features} channels; expected 1 or more"
+            )
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum

@@ -353,7 +353,12 @@ class Transformer(Module):
 
     @staticmethod
     def generate_square_subsequent_mask(sz: int) -> np.ndarray[Any, Any]:
-        """[sz, sz] of float32: 0 up to the diagonal, -inf above."""
+        """[sz, sz] of float32: 0 up to the diagonal, -inf above.
+
+        >>> Transformer.generate_square_subsequent_mask(2)
+        array([[  0., -inf],
+               [  0.,   0.]], dtype=float32)
+        """
         return np.triu(np.full((sz, sz), -np.inf, np.float32), 1)
 
 

@@ -1,7 +1,8 @@
 """Recording by computing at once: traced code outside a trace, for debugging.
 
 Every operation runs by its NumPy meaning from the operator table; nothing is compiled. Bodies of
-scan, cond and grad are traced into regions as always and then run by the same meanings.
+scan, cond and grad are traced into regions as always and then run by the same meanings. An index
+outside its dimension raises IndexFault, as in a program.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from graphc.dtypes import get as dtype_row
-from graphc.errors import TraceError
+from graphc.errors import IndexFault, TraceError
 from graphc.frontends.tracing.holder import Holder
 from graphc.frontends.tracing.recorder import Recorder
 from graphc.frontends.tracing.tensor import Tensor
 from graphc.ir import Attribute, Graph, Node, TensorType, Value
-from graphc.ops import make_node
+from graphc.ops import get, make_node
 
 Elements = np.ndarray[Any, Any]
 
@@ -81,20 +82,31 @@ def _elements(tensor: Tensor) -> Elements:
 
 
 def _run(node: Node, operands: Sequence[Elements]) -> Sequence[Elements]:
-    """The results of one node, by the operators' meanings."""
-    from graphc.ops.evaluate import apply, evaluate
+    """The results of one node, by the operators' meanings. Raises IndexFault as programs do."""
+    from graphc.ops.evaluate import apply
 
-    if not _holds_grad(node):
+    if not _needs_passes(node):
         with np.errstate(all="ignore"):
             return apply(node, operands)
+    return _run_graph(node, operands)
+
+
+def _run_graph(node: Node, operands: Sequence[Elements]) -> Sequence[Elements]:
+    """The node with its gradients written out and its indices checked."""
+    from graphc.ops.evaluate import evaluate
     from graphc.passes.autodiff import expand
+    from graphc.passes.faults import Faults, checks_of
 
     inputs = dict(zip(node.operands, operands, strict=True))
-    graph = expand(Graph("evaluation", tuple(inputs), (node,), node.results))
+    plain = expand(Graph("evaluation", tuple(inputs), (node,), node.results))
+    graph = Faults().run(plain)
     outputs, _ = evaluate(graph, tuple(inputs.values()))
-    return outputs
+    checks = checks_of(graph)
+    if checks and (failed := int(outputs[-1])):
+        raise IndexFault(checks[failed - 1].text)
+    return outputs[: len(node.results)]
 
 
-def _holds_grad(node: Node) -> bool:
+def _needs_passes(node: Node) -> bool:
     nested = (inner for region in node.regions for inner in region.nodes)
-    return node.op == "grad" or any(_holds_grad(inner) for inner in nested)
+    return node.op == "grad" or get(node.op).fault is not None or any(map(_needs_passes, nested))

@@ -6,6 +6,7 @@ A holder knows its shape and element type from the start; its elements are made 
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from graphc.dtypes import DType, uint32
+from graphc.errors import ArgumentError
 from graphc.ir import TensorType
 from graphc.runtime.state import Slot, State
 from graphc.runtime.turns import MAKING
@@ -25,7 +27,7 @@ class Holder(ABC):
     dtype: DType
 
     def __init__(self, shape: Iterable[int], dtype: DType) -> None:
-        self.shape = tuple(int(extent) for extent in shape)
+        self.shape = _extents(tuple(shape))
         self.dtype = dtype
         self.slot: Slot | None = None
 
@@ -43,6 +45,13 @@ class Holder(ABC):
             if self.slot is None:
                 self.slot = Slot(np.asarray(self.initial(seed, name), self.dtype.numpy))
             return self.slot
+
+
+def _extents(shape: tuple[Any, ...]) -> tuple[int, ...]:
+    """Raises ArgumentError for extents that are not whole or below 0."""
+    if any(not hasattr(extent, "__index__") or extent < 0 for extent in shape):
+        raise ArgumentError(f"a parameter of shape {shape}; expected whole numbers from 0")
+    return tuple(operator.index(extent) for extent in shape)
 
 
 class RandomKey(Holder):

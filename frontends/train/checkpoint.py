@@ -47,6 +47,13 @@ def save(
 
     An old file at `path` is replaced in one step. Raises CheckpointError where an array or the
     metadata cannot be stored, or the disk refuses; the old file then still stands.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(f"{folder}/a.safetensors", {"w": np.float32([1, 2])}, {"epoch": 3})
+    ...     arrays, metadata = load(f"{folder}/a.safetensors")
+    >>> arrays["w"].tolist(), metadata
+    ([1.0, 2.0], {'epoch': 3})
     """
     target = Path(path).expanduser()
     stored = {name: _storable(name, array, target) for name, array in arrays.items()}

@@ -59,17 +59,32 @@ def ctc_error_rate(
 
 
 def accuracy(model: Any, x: Any, y: Any) -> Any:
-    """1.0 where the largest of the model's outputs [N, classes] is at the label y [N], else 0.0."""
+    """1.0 where the largest of the model's outputs [N, classes] is at the label y [N], else 0.0.
+
+    >>> import numpy as np
+    >>> accuracy(lambda x: x, np.float32([[1, 3], [2, 0]]), np.int32([1, 1]))
+    array([1., 0.], dtype=float32)
+    """
     return (model(x).argmax(axis=-1) == y).astype("float32")
 
 
 def absolute_error(model: Any, x: Any, y: Any) -> Any:
-    """The mean of |model(x) - y| for each example; model(x) and y are [N, ...] alike."""
+    """The mean of |model(x) - y| for each example; model(x) and y are [N, ...] alike.
+
+    >>> import numpy as np
+    >>> absolute_error(lambda x: x, np.float32([[1, 3], [2, 0]]), np.float32([[0, 0], [2, 4]]))
+    array([2., 2.], dtype=float32)
+    """
     return _per_example(F.l1_loss(model(x), y, reduction="none"))
 
 
 def squared_error(model: Any, x: Any, y: Any) -> Any:
-    """The mean of (model(x) - y)² for each example; model(x) and y are [N, ...] alike."""
+    """The mean of (model(x) - y)² for each example; model(x) and y are [N, ...] alike.
+
+    >>> import numpy as np
+    >>> squared_error(lambda x: x, np.float32([[1, 3], [2, 0]]), np.float32([[0, 0], [2, 4]]))
+    array([5., 8.], dtype=float32)
+    """
     return _per_example(F.mse_loss(model(x), y, reduction="none"))
 
 

@@ -125,7 +125,15 @@ def take_off(layer: Module, adapter: Adapter) -> dict[str, Parameter]:
 
 
 def remove_adapters(model: Module) -> None:
-    """Take all adapters off: the model is what it was before them. Frozen stays frozen."""
+    """Take all adapters off: the model is what it was before them. Frozen stays frozen.
+
+    >>> from graphc import nn
+    >>> model = nn.Sequential(nn.Linear(3, 2))
+    >>> _ = nn.bottleneck(model, "0", width=1)
+    >>> nn.remove_adapters(model)
+    >>> [(name, p.requires_grad) for name, p in model.named_parameters()]
+    [('0.weight', False), ('0.bias', False)]
+    """
     for _, layer in model.named_modules():
         for adapter in layer._adapters:
             take_off(layer, adapter)

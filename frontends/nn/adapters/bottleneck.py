@@ -68,5 +68,10 @@ def bottleneck(
     paper also trains the normalisations: model.unfreeze("*norm*").
 
     Raises ArgumentError for a pattern that matches no Linear.
+
+    >>> from graphc import nn
+    >>> print(nn.bottleneck(nn.Sequential(nn.Linear(8, 8)), "0", width=2))
+    bottleneck(width=2, activation='gelu'): 42 parameters on 1 layers, 42 of 114 trained (36.84 %)
+      0
     """
     return attach(model, patterns, Bottleneck(width, activation))

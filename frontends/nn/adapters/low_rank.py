@@ -153,6 +153,13 @@ def merge_lora(model: Module) -> None:
     The parameters lora_A and lora_B leave the model, so that its state dict is the base model's.
     Programs compiled before go on to give the same values: their lora_B is zero. The weights before
     are kept, for `unmerge_lora`.
+
+    >>> from graphc import nn
+    >>> model = nn.Sequential(nn.Linear(3, 2))
+    >>> _ = nn.lora(model, "0", rank=1)
+    >>> nn.merge_lora(model)
+    >>> list(model.state_dict())
+    ['0.weight', '0.bias']
     """
     model.state_dict()  # makes what is unmade
     for _, layer, adapter in list(adapted_layers(model)):
@@ -179,6 +186,14 @@ def unmerge_lora(model: Module) -> None:
     """Undo `merge_lora`: the very bits of the weights and matrices come back.
 
     Raises ArgumentError, with nothing undone, where a layer has got new matrices since.
+
+    >>> from graphc import nn
+    >>> model = nn.Sequential(nn.Linear(3, 2))
+    >>> _ = nn.lora(model, "0", rank=1)
+    >>> nn.merge_lora(model)
+    >>> nn.unmerge_lora(model)
+    >>> list(model.state_dict())
+    ['0.weight', '0.bias', '0.lora_A', '0.lora_B']
     """
     changed = [(name, layer) for name, layer in model.named_modules() if _merged_of(layer)]
     for name, layer in changed:

@@ -267,9 +267,9 @@ def _refuse_too_long(
 
 def _checked_buckets(given: Sequence[int | Bucket], first: Arrays) -> tuple[Bucket, ...]:
     """Raises ArgumentError for what is no ordered list of sizes, an entry for each field."""
+    if not isinstance(given, Sequence) or not given:
+        raise ArgumentError(f"BucketLoader: buckets is {given!r}; expected a list of sizes")
     buckets = tuple(entry if isinstance(entry, tuple) else (entry,) for entry in given)
-    if not buckets:
-        raise ArgumentError("BucketLoader: buckets is empty; expected at least one size")
     for bucket in buckets:
         if len(bucket) != len(first):
             raise ArgumentError(

@@ -192,6 +192,10 @@ def arrays(*arrays: ArrayLike) -> ArrayDataset:
     """A data set of arrays of one length: entry i of each is example i.
 
     Raises ShapeError where the lengths differ, DTypeError for arrays of Python objects.
+
+    >>> pairs = arrays(np.float32([[1, 2], [3, 4]]), np.int32([0, 1]))
+    >>> len(pairs), [part.tolist() for part in pairs[1]]
+    (2, [[3.0, 4.0], 1])
     """
     if not arrays:
         raise ArgumentError("data.arrays takes at least one array")

@@ -26,7 +26,8 @@ class SpecAugment(Transform):
     lengths                   the number of the batch's array with each example's steps [N], as a
                               `BucketLoader` gives it; None where all T steps count
 
-    What is drawn for an example follows from (seed, epoch, example) alone.
+    What is drawn for an example follows from (seed, epoch, example) alone. Raises ShapeError for a
+    batch without such features or lengths.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class SpecAugment(Transform):
         if x.ndim != 3:
             raise ShapeError(f"SpecAugment: takes features [N, T, F], given shape {x.shape}")
         count, steps, features = x.shape
-        ends = np.full(count, steps) if self.lengths is None else np.asarray(arrays[self.lengths])
+        ends = np.full(count, steps) if self.lengths is None else _ends(arrays, self.lengths)
         bands = np.full(count, features)
         most = np.minimum(self.longest, np.floor(self.share * ends))
         draw = generators.uniforms
@@ -62,6 +63,17 @@ class SpecAugment(Transform):
         stretches = _ranges(draw, self.time_masks, ends, most, steps)
         masked = np.where(hidden[:, None, :] | stretches[:, :, None], x.dtype.type(self.fill), x)
         return (masked, *others)
+
+
+def _ends(arrays: Arrays, number: int) -> Array:
+    """The steps of each example. Raises ShapeError where the batch does not hold them."""
+    shapes = [part.shape for part in arrays]
+    if number not in range(len(arrays)) or shapes[number] != shapes[0][:1]:
+        raise ShapeError(
+            f"SpecAugment: array {number} of a batch of shapes {shapes} holds no lengths "
+            f"[{shapes[0][0]}]; lengths=None where all steps count"
+        )
+    return arrays[number]
 
 
 def _ranges(draw: Any, masks: int, ends: Array, most: Any, size: int) -> Array:

@@ -128,6 +128,17 @@ def test_losses(loss, target, reference):
     np.testing.assert_allclose(loss(X, target), reference(X, target), rtol=1e-6)
 
 
+@pytest.mark.parametrize("weights", [[1, 2, 3], [1.0, 2.0, 3.0], np.float32([1, 2, 3])])
+def test_a_losss_weights_may_be_a_list(weights):
+    scores, classes = normal(4, 3), np.array([0, 2, 1, 1])
+    assert nn.CrossEntropyLoss(weights)(scores, classes).dtype == np.float32
+    found = nn.BCEWithLogitsLoss(pos_weight=weights)(scores, np.ones_like(scores))
+    expected = F.binary_cross_entropy_with_logits(
+        scores, np.ones_like(scores), pos_weight=np.float32([1, 2, 3])
+    )
+    assert found.dtype == np.float32 and found == expected
+
+
 @pytest.mark.parametrize(
     "make, error, text",
     [
@@ -138,6 +149,11 @@ def test_losses(loss, target, reference):
         (lambda: nn.GroupNorm(3, 4), ArgumentError, "3 groups"),
         (lambda: nn.Dropout(2), ArgumentError, "p is 2"),
         (lambda: nn.MSELoss(True), ArgumentError, "retired"),
+        (lambda: nn.Linear(3.0, 2), ArgumentError, r"shape \(2, 3\.0\); expected whole numbers"),
+        (lambda: nn.Embedding(-1, 2), ArgumentError, r"shape \(-1, 2\); expected whole numbers"),
+        (lambda: nn.Conv2d(3, 4, 0), ArgumentError, "kernel_size is 0; expected at least 1"),
+        (lambda: nn.BatchNorm2d(-1), ArgumentError, "BatchNorm2d: -1 channels"),
+        (lambda: nn.KeyValueCache(1.0, 2, 3), ArgumentError, r"rows is 1\.0; expected an integer"),
         (lambda: nn.BatchNorm2d(4)(ROW), ShapeError, "BatchNorm2d: input is f32"),
         (lambda: nn.BatchNorm1d(5)(ROW), ShapeError, "with 5 channels"),
         (lambda: nn.Conv2d(4, 4, 3)(ROW), ShapeError, "expected 4 dimensions, or 3"),

@@ -56,6 +56,21 @@ def test_traced_indices_out_of_range_read_zero():
     assert np.array_equal(pairs, np.zeros((2, 6), np.float32))
 
 
+@pytest.mark.parametrize("index", [5, -1])
+def test_computing_at_once_refuses_what_a_program_refuses(index):
+    """Embedding, cross entropy, and a gather in the body of a loop."""
+    table, numbers = np.ones((5, 2), np.float32), np.array([0, index], np.int32)
+    calls = [
+        lambda: F.embedding(numbers, table),
+        lambda: F.cross_entropy(np.zeros((2, 5), np.float32), numbers),
+        lambda: F.scan(lambda c, n: (c, F.embedding(n, table)), np.float32(0), numbers),
+        lambda: graphc.grad(lambda t: F.sum(F.embedding(numbers, t)))(table),
+    ]
+    for call in calls:
+        with pytest.raises(IndexFault, match=r"an index lies outside.*test_traced_indexing\.py"):
+            call()
+
+
 def test_take():
     check(lambda x, i: F.take(x, i, 1), X.take(COLUMNS, 1), X, COLUMNS)
     check(lambda x, i: F.take(x, i - 5), X.take(COLUMNS - 5), X, COLUMNS)

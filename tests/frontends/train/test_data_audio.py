@@ -155,5 +155,9 @@ def test_without_lengths_all_steps_may_be_hidden() -> None:
 def test_wrong_arguments_of_spec_augment() -> None:
     with pytest.raises(ArgumentError, match="a share of 2"):
         data.SpecAugment(share=2)
+    for others in ((), (np.ones(2, int),)):
+        with pytest.raises(ShapeError, match=r"array 1 of a batch .* holds no lengths \[3\]"):
+            batch = (np.ones((3, 4, 5)), *others)
+            data.SpecAugment().batch(batch, Generators(0, 0, np.arange(3)))
     with pytest.raises(ShapeError, match=r"\(3, 4\)"):
         data.SpecAugment(lengths=None).batch((np.ones((3, 4)),), Generators(0, 0, np.arange(3)))

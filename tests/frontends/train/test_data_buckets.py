@@ -126,7 +126,8 @@ def test_too_long_examples_are_refused_or_left_out() -> None:
 @pytest.mark.parametrize(
     ("buckets", "text"),
     [
-        ([], "buckets is empty"),
+        ([], r"buckets is \[\]; expected a list of sizes"),
+        (5, "buckets is 5; expected a list of sizes"),
         ([4, 3], r"bucket \(3,\) comes after \(4,\)"),
         ([3, 3], "expected each to be larger"),
         ([(3, 4)], "2 entries, but an example has 1 fields"),
