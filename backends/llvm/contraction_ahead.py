@@ -32,7 +32,7 @@ from graphc.loops.substitute import substitute
 
 from .contraction_blocks import ROW_WORK, Blocks
 
-_ROW, _COLUMN, _LINE = "tile.row", "tile.column", "line"
+_ROW, _COLUMN = "tile.row", "tile.column"
 _LINE_BYTES = 64
 
 # Rows of a group up to which fetching a panel costs less than it saves of the copy.
@@ -107,9 +107,10 @@ def _streams(a: Load, blocks: Blocks) -> bool:
     return long and len(blocks.nest.dot.axes) == 1 and blocks.group_bytes > blocks.target.l2_bytes
 
 
-def next_of_b(blocks: Blocks) -> Statement | None:
-    """Lines of the next column block's b, with each product: the tiles of a group fetch all of it
-    among them. Fetched at once, the lines would keep the products' own waiting."""
+def next_of_b(blocks: Blocks) -> Prefetch | None:
+    """A line of the next column block's b, with each product: the tiles of a group fetch all of it
+    among them. Fetched at once, the lines would keep the products' own waiting; and so they would
+    with fewer than two tiles for each line of a row."""
     rows = blocks.all_rows // blocks.groups
     dot, tile = blocks.nest.dot, blocks.tile
     streams = blocks.panel is not None or blocks.streams_b
@@ -118,26 +119,25 @@ def next_of_b(blocks: Blocks) -> Statement | None:
     b, (axis,) = dot.body[1], dot.axes
     assert isinstance(b, Load)
     width = _LINE_BYTES // b.dtype.itemsize
-    lines = -(-tile.wide // width)
-    products = _products_for_a_row(blocks)
-    at_once = -(-lines // products)
+    lines, tiles = -(-tile.wide // width), blocks.row_count // blocks.groups
+    if tiles < 2 * lines:
+        return None
+    products = _products_for_a_row(tiles)
     start, _ = blocks.bounds(axis)
     own = sub(variable(ROW_WORK), blocks.group_start)
     first = add(start, mul(own, -(-blocks.chunk_depth // products)))
     k = add(first, floordiv(blocks.depth_index, products))
     block = call("min", add(variable("column.block"), 1), index(blocks.column_tiles - 1))
     column = add(mul(block, tile.wide), tile.first_column)
-    line = mod(add(mul(blocks.depth_index, at_once), variable(_LINE)), lines)
+    line = mul(mod(blocks.depth_index, lines), width)
     place = {
         axis.name: call("min", k, index(axis.extent - 1)),
-        blocks.nest.column: add(column, mul(line, width)),
+        blocks.nest.column: add(column, line),
     }
-    fetch = Prefetch(b.buffer, tuple(substitute(i, place) for i in b.index))
-    return Loop("unroll", _LINE, index(0), index(at_once), (fetch,))
+    return Prefetch(b.buffer, tuple(substitute(i, place) for i in b.index))
 
 
-def _products_for_a_row(blocks: Blocks) -> int:
+def _products_for_a_row(tiles: int) -> int:
     """For how many products a tile fetches lines of one row of b: a power of 2, the most for
     which the tiles of a group get through all rows."""
-    tiles = max(1, blocks.row_count // blocks.groups)
     return 1 << (tiles.bit_length() - 1)

@@ -45,7 +45,8 @@ _ROWS_FOR_PANEL = 64
 _SEVERAL_LINES, _ROWS_FOR_WIDE_PANEL, _ROWS_FOR_SHORT_PANEL = 4, 256, 1024
 # Rows of a group where there are enough items without: the copy then hardly counts.
 _ROWS_IN_GROUP, _FEW_ITEMS = 1024, 4
-_ROWS_WITHOUT_PANEL = 16
+# Rows of a group that reads b where it lies: each group streams all of it again.
+_ROWS_WITHOUT_PANEL = 64
 _LINE_BYTES = 64
 # Work items to share out among threads, where there are rows enough.
 _ITEMS = 16
