@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -42,12 +43,12 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < math.inf:
-            raise ArgumentError(f"temperature is {self.temperature}; expected 0 or more")
+        if not _is_number(self.temperature) or not 0 <= self.temperature < math.inf:
+            raise ArgumentError(f"temperature is {self.temperature!r}; expected 0 or more")
         if self.top_k is not None and (not _is_whole(self.top_k) or self.top_k < 1):
-            raise ArgumentError(f"top_k is {self.top_k}; expected at least 1")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ArgumentError(f"top_p is {self.top_p}; expected above 0, at most 1")
+            raise ArgumentError(f"top_k is {self.top_k!r}; expected at least 1")
+        if self.top_p is not None and (not _is_number(self.top_p) or not 0 < self.top_p <= 1):
+            raise ArgumentError(f"top_p is {self.top_p!r}; expected above 0, at most 1")
         if not _is_whole(self.seed):
             raise ArgumentError(f"seed is {self.seed!r}; expected a whole number")
 
@@ -74,12 +75,18 @@ class Sampling:
         if self.is_greedy:
             return ()
         key = np.array([self.seed & 0xFFFFFFFF, (self.seed >> 32) & 0xFFFFFFFF], np.uint32)
-        numbers = [self.temperature, *([self.top_p] if self._cuts else [])]
+        numbers = [self.temperature]
+        if self.top_p is not None and self._cuts:
+            numbers.append(self.top_p)
         return key, *np.clip(numbers, _SMALLEST, _LARGEST).astype(np.float32)
 
 
-def _is_whole(number: Any) -> bool:
-    return isinstance(number, int | np.integer)
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def drawn(scores: Any, rule: Sampling, number: Any, *inputs: Any) -> Any:

@@ -15,6 +15,7 @@ from graphc.frontends.optim.base import Group, Rate, Selector, selects
 from graphc.frontends.optim.schedules import Schedule
 
 Stage = str | Sequence[str]
+Predicate = Callable[[str, Any], bool]
 
 
 def layerwise(
@@ -24,7 +25,8 @@ def layerwise(
 
     A stage is an fnmatch pattern of modules' full names, or a sequence of them, from the model's
     input to its output; a pattern that matches several modules, none inside another, is as many
-    stages, one after the other. Parameters of no stage (a new head) keep the optimizer's own rate.
+    stages, one after the other. Parameters of no stage (a new head) keep the optimizer's own rate;
+    one that several stages read (tied embeddings) has the first one's.
     `groups` are further groups, whose other options hold as well.
 
     Raises ArgumentError for a pattern that matches no module with parameters.
@@ -41,7 +43,7 @@ def layerwise(
     made: list[Group] = []
     for number, names in enumerate(modules):
         rate = {"lr": scaled(lr, decay ** (len(modules) - number))}
-        made += _within(names, rate, groups)
+        made += _within(model, names, rate, groups)
     return [*made, *groups]
 
 
@@ -76,17 +78,26 @@ def _matching(model: Any, pattern: str) -> list[str]:
 
 
 def _within(
-    modules: Sequence[str], rate: Mapping[str, Any], groups: Sequence[Group]
+    model: Any, modules: Sequence[str], rate: Mapping[str, Any], groups: Sequence[Group]
 ) -> Iterator[Group]:
     """The groups, but only of parameters in the modules and at another rate; then the others."""
+    is_in = _membership(model, modules)
     for selector, options in groups:
-        yield _in(modules, selector), {**options, **rate}
-    yield _in(modules, None), rate
+        yield _both(is_in, selector), {**options, **rate}
+    yield is_in, rate
 
 
-def _in(modules: Sequence[str], selector: Selector | None) -> Callable[[str, Any], bool]:
+def _membership(model: Any, modules: Sequence[str]) -> Predicate:
+    """Whether a parameter lies in one of the modules; a tied one does under whatever name."""
+    found = [model.get_submodule(name) if name else model for name in modules]
+    own = {id(parameter) for module in found for parameter in module.parameters()}
+
     def is_in(name: str, parameter: Any) -> bool:
-        inside = any(not module or name.startswith(f"{module}.") for module in modules)
-        return inside and (selector is None or selects(selector, name, parameter))
+        by_name = any(not module or name.startswith(f"{module}.") for module in modules)
+        return by_name or id(parameter) in own
 
     return is_in
+
+
+def _both(is_in: Predicate, selector: Selector) -> Predicate:
+    return lambda name, parameter: is_in(name, parameter) and selects(selector, name, parameter)

@@ -116,10 +116,22 @@ def test_a_width_of_one_takes_the_likeliest() -> None:
     assert list(found.tokens) == tokens and not found.is_finished
 
 
-def test_hypotheses_of_a_transformer_have_the_probabilities_of_its_whole_forward() -> None:
+@pytest.mark.parametrize("is_adapted", [False, True])
+def test_hypotheses_of_a_transformer_have_the_probabilities_of_its_whole_forward(
+    is_adapted: bool,
+) -> None:
+    """Also with a prefix in every attention, the decoder's caches of beams included."""
     sizes = seq2seq.Sizes(17, 13, length=8, width=12, heads=3, feed_forward=16, layers=2)
     model = seq2seq.Seq2Seq(sizes)
+    if is_adapted:
+        nn.prefix(model, "*attn", length=2)
+        nn.lora(model, "*.linear1", "*.[qv]_proj", rank=1)
     model.make_state(5)
+    if is_adapted:
+        random = np.random.default_rng(0)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.set(random.normal(size=parameter.shape))
     model.target.weight.set(12 * model.target.weight.data)
     model.to("float64")
     source = np.array([[3, 7, 9, 2, 0, 0], [4, 2, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]], np.int32)

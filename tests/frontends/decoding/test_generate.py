@@ -199,6 +199,8 @@ def test_options_at_their_ends_draw_what_they_mean(
 def test_errors_name_what_was_given(decoder: decoding.Decoder) -> None:
     for options, match in (
         ({"temperature": -1.0}, "temperature is -1.0"),
+        ({"temperature": "hot"}, "temperature is 'hot'; expected 0 or more"),
+        ({"top_p": "all"}, "top_p is 'all'; expected above 0"),
         ({"top_k": 0}, "top_k is 0"),
         ({"top_k": 2.5}, "top_k is 2.5"),
         ({"top_p": 1.5}, "top_p is 1.5"),

@@ -82,6 +82,19 @@ def test_patterns_in_one_stage_share_a_rate_and_other_options_hold() -> None:
             assert (rule.lr, rule.weight_decay) == pytest.approx(expected[name]), name
 
 
+def test_a_tied_parameter_has_the_rate_of_the_first_stage_that_reads_it() -> None:
+    model = nn.Sequential(nn.Embedding(6, 4), nn.Linear(4, 4), nn.Linear(4, 6, bias=False))
+    model[2].weight = model[0].weight
+
+    def found(*stages: str) -> dict[str, Any]:
+        optimizer = optim.SGD(lr=1.0, groups=optim.layerwise(model, 1.0, 0.5, *stages))
+        names = model.named_parameters()
+        return {name: optimizer.for_parameter(name, holder).lr for name, holder in names}
+
+    assert found("0", "1", "2") == {"0.weight": 0.125, "1.weight": 0.25, "1.bias": 0.25}
+    assert found("1", "2") == {"0.weight": 0.5, "1.weight": 0.25, "1.bias": 0.25}
+
+
 def test_a_schedule_is_scaled_at_every_step() -> None:
     cosine = optim.schedules.cosine(1.0, 20, warmup_steps=4, minimum=0.1)
     np.testing.assert_allclose(rates(cosine.scaled(0.25), 25), 0.25 * np.array(rates(cosine, 25)))
