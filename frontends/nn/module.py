@@ -278,7 +278,14 @@ class Module:
         return self.train(False)
 
     def freeze(self: Self, *patterns: str) -> Self:
-        """Leave parameters whose full names match a pattern (fnmatch) out of training."""
+        """Leave parameters whose full names match a pattern (fnmatch) out of training, by every
+        TrainStep that is made from now on. Raises ArgumentError for a pattern that matches none.
+
+        >>> from graphc import nn
+        >>> model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1)).freeze("0.*")
+        >>> [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        ['1.weight', '1.bias']
+        """
         module_state.set_requires_grad(self, patterns, False)
         return self
 

@@ -149,13 +149,18 @@ class TrainStep:
 
     @property
     def state(self) -> State:
-        """All tensors that the step reads and updates; made at first use, from the seed."""
+        """All tensors that the step reads and updates; made at first use, from the seed.
+
+        Raises ArgumentError where a parameter that is trained has left the model before that.
+        """
         with MAKING:
             if self._state is None:
                 self._state = self._made_state()
         return self._state
 
     def _made_state(self) -> State:
+        for made in self._graphs:
+            made.check_model()
         holders = {name: h for made in self._graphs for name, h in made.holders.items()}
         slots = {slot.name: slot for made in self._graphs for slot in made.slots}
         state = make_state(holders, self.seed)

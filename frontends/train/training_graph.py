@@ -7,7 +7,7 @@ graph(batch...) state(parameters, buffers, optimizer slots, step, key)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -63,15 +63,26 @@ class TrainingGraph:
 
     def _check_owner(self) -> None:
         """Raises ArgumentError for a trainable parameter of the loss that is not the model's."""
+        kind = type(self._model).__name__
+        for name in self._strangers():
+            raise ArgumentError(
+                f"the loss reads parameter {name}, which is no part of the {kind}; make its module "
+                f"an attribute of the {kind} (layers in a list: nn.ModuleList), or freeze() it if "
+                "it is not to be trained"
+            )
+
+    def check_model(self) -> None:
+        """Raises ArgumentError where a parameter that is trained has left the model since."""
+        for name in self._strangers():
+            raise ArgumentError(
+                f"{self.graph.name}: parameter {name} has left the {type(self._model).__name__} "
+                "since the step was made; make a new one"
+            )
+
+    def _strangers(self) -> Iterator[str]:
         own = {id(holder) for _, holder in self._model.named_holders()}
-        for name, holder in self.holders.items():
-            if _is_trained(holder) and id(holder) not in own:
-                kind = type(self._model).__name__
-                raise ArgumentError(
-                    f"the loss reads parameter {name}, which is no part of the {kind}; make its "
-                    f"module an attribute of the {kind} (layers in a list: nn.ModuleList), or "
-                    "freeze() it if it is not to be trained"
-                )
+        found = self.holders.items()
+        return (name for name, h in found if _is_trained(h) and id(h) not in own)
 
     def _training_graph(self, loss: Graph) -> Graph:
         builder = Builder(loss.nodes[-1].source if loss.nodes else ())

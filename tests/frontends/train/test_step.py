@@ -154,6 +154,17 @@ def test_a_loss_per_example_and_a_frozen_model_are_refused_when_made() -> None:
         make(optim.SGD(), frozen)
 
 
+def test_a_parameter_that_is_not_the_models_is_refused() -> None:
+    other = nn.Linear(4, 3)
+    specs = Spec((6, 4)), Spec((6,), "int32")
+    with pytest.raises(ArgumentError, match=r"reads parameter weight, which is no part of the Net"):
+        TrainStep(Net(), lambda model, x, y: F.cross_entropy(other(x), y), optim.SGD(), *specs)
+    step = make(optim.SGD())
+    step.model.last = nn.Linear(8, 3)
+    with pytest.raises(ArgumentError, match=r"Net\.train: parameter last\.weight has left the Net"):
+        step(*batch())
+
+
 def test_loss_counts_as_its_number() -> None:
     found = Loss(np.float32(0.25))
     assert (found + 1, 1 - found, found * 2, 1 / found) == (1.25, 0.75, 0.5, 4.0)
