@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -37,7 +38,7 @@ def main() -> None:
         sys.exit(f"no row {unknown[0]!r}; there are {', '.join(ROWS)}")
     found = []
     for name in chosen:
-        for threads in map(int, options.threads.split(",")):
+        for threads in options.threads:
             result = measure(ROWS[name], threads, options)
             found.append(result)
             print(report(result), flush=True)
@@ -49,14 +50,36 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     about = str(__doc__).splitlines()[0]
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description=about)
-    parser.add_argument("--torch", help="a Python that has torch")
-    parser.add_argument("--jax", help="a Python that has jax")
+    parser.add_argument("--torch", type=_python, help="a Python that has torch")
+    parser.add_argument("--jax", type=_python, help="a Python that has jax")
     parser.add_argument("--rows", help=f"of {', '.join(ROWS)}; all where not given")
-    parser.add_argument("--threads", default="1,2", help="thread counts, default 1,2")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=_counts, default="1,2", help="default 1,2")
+    parser.add_argument("--rounds", type=_count, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="of each process in a round")
-    parser.add_argument("--json", help="a file for all figures")
+    parser.add_argument("--json", type=_new_file, help="a file for all figures")
     return parser.parse_args()
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
+def _counts(text: str) -> list[int]:
+    return [_count(part) for part in text.split(",")]
+
+
+def _python(text: str) -> str:
+    if shutil.which(text) is None:
+        raise argparse.ArgumentTypeError(f"there is no program {text}")
+    return text
+
+
+def _new_file(text: str) -> str:
+    if not Path(text).parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {Path(text).parent}")
+    return text
 
 
 def measure(row: Row, threads: int, options: argparse.Namespace) -> dict[str, Any]:
