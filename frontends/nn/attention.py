@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphc.dtypes import DType
-from graphc.errors import ArgumentError, ShapeError
+from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.frontends.nn import init
 from graphc.frontends.nn.attention_prefix import PrefixedAttention
 from graphc.frontends.nn.cache import KeyValueCache
@@ -19,6 +19,7 @@ from graphc.frontends.nn.linear import Linear
 from graphc.frontends.nn.module import Module
 from graphc.frontends.nn.parameter import Parameter
 from graphc.frontends.tracing import functional as F
+from graphc.frontends.tracing.convert import whole_number
 from graphc.frontends.tracing.functional_attention import Attended, attend
 
 
@@ -82,7 +83,9 @@ class MultiheadAttention(PrefixedAttention):
             raise ArgumentError(
                 f"MultiheadAttention: embed_dim {embed_dim} is no multiple of {num_heads} heads"
             )
-        self.embed_dim, self.num_heads, self.dropout = embed_dim, num_heads, dropout
+        self.embed_dim = whole_number(embed_dim, "MultiheadAttention: embed_dim")
+        self.num_heads = whole_number(num_heads, "MultiheadAttention: num_heads")
+        self.dropout = dropout
         self.kdim = embed_dim if kdim is None else kdim
         self.vdim = embed_dim if vdim is None else vdim
         self.batch_first, self.add_zero_attn = batch_first, add_zero_attn
@@ -156,6 +159,8 @@ class MultiheadAttention(PrefixedAttention):
         cache: KeyValueCache | None = None,
         position: Any = None,
     ) -> tuple[Any, Any]:
+        attn_mask = _checked_mask("attn_mask", attn_mask)
+        key_padding_mask = _checked_mask("key_padding_mask", key_padding_mask)
         batched = query.ndim == 3
         if cache is not None and key is None:
             return self._look_back(query, key_padding_mask, cache)
@@ -265,6 +270,11 @@ class MultiheadAttention(PrefixedAttention):
             found.append(self._four(attn_mask, q, keys))
         if padding is not None:
             padding = padding if padding.ndim == 2 else F.expand_dims(padding, 0)
+            if padding.shape not in ((q.shape[0], keys), (1, keys)):
+                raise ShapeError(
+                    f"MultiheadAttention: key_padding_mask is {padding.type}; expected "
+                    f"[{q.shape[0]}, {keys}]"
+                )
             found.append(F.reshape(padding, (padding.shape[0], 1, 1, keys)))
         if not found:
             return None
@@ -304,6 +314,19 @@ class MultiheadAttention(PrefixedAttention):
 def _normal_row(width: int) -> init.normal:
     """torch's xavier_normal of (1, 1, width): it counts `width` inputs and outputs each."""
     return init.normal(0.0, math.sqrt(2 / (2 * width)))
+
+
+def _checked_mask(name: str, given: Any) -> Any:
+    """A mask as a tensor. Raises DTypeError for one of whole numbers, which could mean either."""
+    if given is None:
+        return None
+    mask = F.asarray(given)
+    if mask.dtype.kind != "bool" and not mask.dtype.is_float:
+        raise DTypeError(
+            f"MultiheadAttention: {name} is {mask.type}; expected bool, true where a key is not "
+            "looked at, or float, which is added to the scores"
+        )
+    return mask
 
 
 def _shared(inputs: list[Any], given: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:

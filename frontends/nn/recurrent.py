@@ -16,17 +16,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from graphc.errors import ArgumentError, ShapeError
+from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.frontends.nn.module import Module
 from graphc.frontends.nn.recurrent_cells import (
     GRU_RECURRENCE,
     LSTM_RECURRENCE,
     Recurrence,
     State,
+    parts_of_state,
     rnn_recurrence,
     uniform_parameter,
 )
 from graphc.frontends.tracing import functional as F
+from graphc.frontends.tracing.convert import whole_number
 from graphc.frontends.tracing.functional_lengths import checked_lengths
 
 
@@ -52,7 +54,11 @@ class _Recurrent(Module):
         checkpoint: int | None,
     ) -> None:
         super().__init__()
-        _check_sizes(type(self).__name__, hidden_size, num_layers, dropout, proj_size)
+        what = type(self).__name__
+        input_size = whole_number(input_size, f"{what}: input_size")
+        hidden_size = whole_number(hidden_size, f"{what}: hidden_size")
+        num_layers = whole_number(num_layers, f"{what}: num_layers")
+        _check_sizes(what, input_size, hidden_size, num_layers, dropout, proj_size)
         self._recurrence = recurrence
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -94,6 +100,7 @@ class _Recurrent(Module):
 
     def _run(self, input: Any, hx: Any, lengths: Any) -> tuple[Any, State]:
         """(outputs, final states), shaped as the input is."""
+        input = F.asarray(input)
         self._check_input(input)
         batched = input.ndim == 3
         x = input if batched else F.expand_dims(input, 1)
@@ -175,12 +182,15 @@ class _Recurrent(Module):
         shapes = list(self._state_shapes(x.shape[1]))
         if hx is None:
             return tuple(F.zeros(shape, x.dtype) for shape in shapes)
-        given = tuple(hx) if isinstance(hx, tuple | list) else (hx,)
+        given = parts_of_state(hx)
         parts = given if batched else tuple(F.expand_dims(part, 1) for part in given)
         if [part.shape for part in parts] != shapes:
             wanted = ", ".join(str(list(shape if batched else shape[::2])) for shape in shapes)
             found = ", ".join(str(list(part.shape)) for part in given)
             raise ShapeError(f"{type(self).__name__}: hx has shape {found}; expected {wanted}")
+        for part in parts:
+            if part.dtype != x.dtype:
+                raise DTypeError(f"{type(self).__name__}: hx is {part.type}, the input {x.type}")
         return parts
 
     def _state_shapes(self, rows: int) -> Iterator[tuple[int, ...]]:
@@ -203,12 +213,12 @@ class _Recurrent(Module):
 
 
 def _check_sizes(
-    what: str, hidden_size: int, num_layers: int, dropout: float, proj_size: int
+    what: str, input_size: int, hidden_size: int, num_layers: int, dropout: float, proj_size: int
 ) -> None:
-    if hidden_size < 1:
-        raise ArgumentError(f"{what}: hidden_size is {hidden_size}; expected at least 1")
-    if num_layers < 1:
-        raise ArgumentError(f"{what}: num_layers is {num_layers}; expected at least 1")
+    sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+    for name, size in sizes.items():
+        if size < 1:
+            raise ArgumentError(f"{what}: {name} is {size}; expected at least 1")
     if not 0 <= dropout <= 1:
         raise ArgumentError(f"{what}: dropout is {dropout}; expected 0 to 1")
     if not 0 <= proj_size < hidden_size:

@@ -16,7 +16,7 @@ from graphc.frontends.nn import init
 from graphc.frontends.nn.module import Module
 from graphc.frontends.nn.parameter import Parameter
 from graphc.frontends.tracing import functional as F
-from graphc.frontends.tracing.convert import as_tensor
+from graphc.frontends.tracing.convert import as_tensor, whole_number
 from graphc.frontends.tracing.recorder import current
 
 State = tuple[Any, ...]  # (h,) or, of an LSTM, (h, c)
@@ -81,6 +81,16 @@ def rnn_recurrence(what: str, nonlinearity: str) -> Recurrence:
     return RNN_RECURRENCES[nonlinearity]
 
 
+def parts_of_state(given: Any) -> State:
+    """The arrays of a state: a tuple or list of them, or one alone."""
+    several = isinstance(given, tuple) or any(hasattr(part, "shape") for part in _list(given))
+    return tuple(map(as_tensor, given if several else (given,)))
+
+
+def _list(given: Any) -> list[Any]:
+    return given if isinstance(given, list) else []
+
+
 def uniform_parameter(shape: tuple[int, ...], hidden_size: int, dtype: Any) -> Parameter:
     """Uniform in ±1 / sqrt(H), as all weights and biases of torch's recurrent layers."""
     bound = 1 / math.sqrt(hidden_size) if hidden_size > 0 else 0.0
@@ -95,8 +105,13 @@ class _Cell(Module):
     ) -> None:
         super().__init__()
         self._recurrence = recurrence
-        self.input_size = input_size
-        self.hidden_size = hidden_size
+        what = type(self).__name__
+        self.input_size = whole_number(input_size, f"{what}: input_size")
+        self.hidden_size = whole_number(hidden_size, f"{what}: hidden_size")
+        if min(input_size, hidden_size) < 1:
+            raise ArgumentError(
+                f"{what}: sizes are {input_size}, {hidden_size}; expected 1 or more"
+            )
         self.bias = bias
         rows = recurrence.gates * hidden_size
         self.weight_ih = uniform_parameter((rows, input_size), hidden_size, dtype)
@@ -107,6 +122,7 @@ class _Cell(Module):
 
     def _step(self, input: Any, state: Any) -> State:
         """The state after one step from `state`, zeros where that is None."""
+        input = as_tensor(input)
         if input.ndim not in (1, 2) or input.shape[-1] != self.input_size:
             raise ShapeError(
                 f"{type(self).__name__}: input has shape {list(input.shape)}; "
@@ -123,7 +139,7 @@ class _Cell(Module):
     def _given(self, state: Any, shape: tuple[int, ...], dtype: Any) -> State:
         if state is None:
             return (F.zeros(shape, dtype),) * self._recurrence.states
-        parts = tuple(state) if isinstance(state, tuple | list) else (state,)
+        parts = parts_of_state(state)
         if [part.shape for part in parts] != [shape] * self._recurrence.states:
             given = ", ".join(str(list(part.shape)) for part in parts)
             raise ShapeError(

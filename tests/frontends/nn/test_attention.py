@@ -10,7 +10,7 @@ import pytest
 import graphc
 import graphc.functional as F
 from graphc import nn, optim
-from graphc.errors import ArgumentError, ShapeError
+from graphc.errors import ArgumentError, DTypeError, ShapeError
 from tests.frontends.nn.references import Array, Case, filled, load
 
 SDPA = "scaled_dot_product_attention"
@@ -240,6 +240,26 @@ def test_operands_that_do_not_fit_are_named(
 ) -> None:
     with pytest.raises(ShapeError, match=message):
         attend(*(np.zeros(shape, np.float32) for shape in shapes), **options)
+
+
+@pytest.mark.parametrize(
+    ("masks", "error", "words"),
+    [
+        (
+            {"key_padding_mask": np.zeros((2, 3), int)},
+            DTypeError,
+            r"key_padding_mask is i64\[2,3\]",
+        ),
+        ({"attn_mask": np.zeros((3, 3), int)}, DTypeError, "attn_mask is .* expected bool, true"),
+        ({"key_padding_mask": np.zeros((3, 2), bool)}, ShapeError, r"expected \[2, 3\]"),
+    ],
+)
+def test_masks_that_could_mean_anything_are_refused(
+    masks: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    layer, x = nn.MultiheadAttention(4, 2, batch_first=True), np.zeros((2, 3, 4), np.float32)
+    with pytest.raises(error, match=f"MultiheadAttention: .*{words}"):
+        layer(x, x, x, **masks)
 
 
 def test_options_that_do_not_fit_are_named() -> None:

@@ -187,6 +187,18 @@ def test_lengths_known_when_the_program_runs_are_checked_then() -> None:
     np.testing.assert_allclose(program(x, [3, 3]), layer(x, lengths=3)[0], rtol=1e-5, atol=1e-6)
 
 
+def test_lists_of_numbers_and_of_arrays_are_taken() -> None:
+    x = [[[0.1, 0.2]], [[0.3, 0.4]]]
+    h, c = np.full((1, 1, 3), 0.5), np.zeros((1, 1, 3))
+    lstm, gru, cell = nn.LSTM(2, 3).double(), nn.GRU(2, 3), nn.LSTMCell(2, 3).double()
+    array = np.array(x)
+    np.testing.assert_array_equal(lstm(array, [h, c])[0], lstm(array, (h, c))[0])
+    found = gru(x, h.tolist())[0]
+    np.testing.assert_array_equal(found, gru(np.float32(x), np.float32(h))[0])
+    np.testing.assert_array_equal(cell(array[0], [h[0], c[0]])[0], cell(array[0], (h[0], c[0]))[0])
+    assert nn.GRU(2, 3)(x)[0].shape == (2, 1, 3) and nn.GRUCell(2, 3)(x[0]).shape == (1, 3)
+
+
 def test_dropout_between_layers_in_training_only() -> None:
     """Rows of equal inputs stay equal unless elements between the layers are dropped."""
     layer = nn.GRU(3, 16, num_layers=2, dropout=0.5)
@@ -222,6 +234,13 @@ def test_parameters_are_torchs() -> None:
         (lambda: nn.RNN(2, 3, nonlinearity="sin"), ArgumentError, "nonlinearity is 'sin'"),
         (lambda: nn.LSTM(2, 3, num_layers=0), ArgumentError, "num_layers is 0"),
         (lambda: nn.LSTM(2, 0), ArgumentError, "hidden_size is 0"),
+        (lambda: nn.GRU(-2, 3), ArgumentError, "input_size is -2; expected at least 1"),
+        (lambda: nn.GRU(2, 3.0), ArgumentError, "GRU: hidden_size is 3.0; expected an integer"),
+        (
+            lambda: nn.GRU(2, 3)(np.zeros((4, 1, 2), np.float32), np.zeros((1, 1, 3))),
+            DTypeError,
+            r"GRU: hx is f64\[1,1,3\], the input f32\[4,1,2\]",
+        ),
         (lambda: nn.LSTM(2, 3, proj_size=3), ArgumentError, "expected 0 to hidden_size - 1 = 2"),
         (lambda: nn.GRU(2, 3, dropout=1.5), ArgumentError, "dropout is 1.5"),
         (lambda: nn.GRU(2, 3)(np.zeros((4, 1, 3))), ShapeError, r"expected \[T, N, 2\] or"),
@@ -235,6 +254,8 @@ def test_parameters_are_torchs() -> None:
             ShapeError,
             r"hx has shape \[1, 2, 3\]; expected \[1, 1, 3\]",
         ),
+        (lambda: nn.GRUCell(2, -3), ArgumentError, "GRUCell: sizes are 2, -3"),
+        (lambda: nn.GRUCell(2.0, 3), ArgumentError, "GRUCell: input_size is 2.0; expected an int"),
         (lambda: nn.GRUCell(2, 3)(np.zeros((4, 3))), ShapeError, r"expected \[N, 2\] or \[2\]"),
         (
             lambda: nn.LSTMCell(2, 3)(np.zeros((4, 2)), np.zeros((4, 3))),
