@@ -34,6 +34,8 @@ def load(options: argparse.Namespace, like: Any = None) -> Loaded:
         getattr(options, "epochs", None),
         like,
     )
+    if options.seed is not None and not 0 <= options.seed < 1 << 64:
+        raise ArgumentError(f"--seed is {options.seed}, expected 0 to 2^64 - 1")
     loaded.step.backend, loaded.step.threads = options.backend, options.threads
     if options.seed is not None:
         for seeded in loaded[:3]:

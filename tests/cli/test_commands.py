@@ -122,6 +122,7 @@ def test_batch_size_reaches_the_function(model: str, capsys: pytest.CaptureFixtu
         (["dump", "small.py:tiny", "--stage", "nope"], "nope"),
         (["dump", "small.py:bare", "--batch-size", "4"], "--batch-size"),
         (["train", "mlp", "--data", "nowhere"], "nowhere"),
+        (["train", "small.py:tiny", "--seed", "-1"], "--seed is -1, expected 0 to 2^64 - 1"),
         (["train", "gpt", "--batch-size", "0"], "--batch-size is 0, expected at least 1"),
         (["train", "small.py:tiny", "--epochs", "-1"], "fit: epochs is -1, expected 0 or more"),
     ],
