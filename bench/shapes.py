@@ -141,6 +141,14 @@ RECURRENT = (
     ("LSTM hidden 37, 1x37x11", "LSTM", (1, 37, 11, 37)),
     ("GRU hidden 37, 1x37x11", "GRU", (1, 37, 11, 37)),
     ("LSTM hidden 37, 5x20x37", "LSTM", (5, 20, 37, 37)),
+    ("LSTM hidden 128, 1x400x40", "LSTM", (1, 400, 40, 128)),
+    ("GRU hidden 128, 1x400x40", "GRU", (1, 400, 40, 128)),
+    ("LSTM hidden 64, 64x10x64", "LSTM", (64, 10, 64, 64)),
+    ("GRU hidden 64, 64x10x64", "GRU", (64, 10, 64, 64)),
+    ("LSTM hidden 256, 64x50x64", "LSTM", (64, 50, 64, 256)),
+    ("GRU hidden 256, 64x50x64", "GRU", (64, 50, 64, 256)),
+    ("LSTM hidden 512, 32x10x256", "LSTM", (32, 10, 256, 512)),
+    ("GRU hidden 512, 32x10x256", "GRU", (32, 10, 256, 512)),
 )
 
 
