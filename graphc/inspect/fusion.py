@@ -8,6 +8,7 @@ change is not measured again, nor is one that another switch has made.
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from graphc.compiler import compile_graph
-from graphc.inspect.timing import Times, race
+from graphc.inspect.timing import Clock, Times, race
 from graphc.inspect.ungroup import KINDS, Open, Ungroup, whole_nests
 from graphc.ir import Graph, Value
 from graphc.passes.base import Pipeline
@@ -247,6 +248,7 @@ def measure_fusions(
     backend: str = "cpu",
     threads: int | None = None,
     seconds: float = 2.0,
+    clock: Clock = time.perf_counter,
 ) -> Fusions:
     """Time a step by `passes` and with each fusion off, in turn, about `seconds` for each."""
 
@@ -264,7 +266,7 @@ def measure_fusions(
             unused.append(switch.name)
     losses = {name: _loss(program.run(arrays)) for name, program in programs.items()}
     steps = {name: partial(program.run, arrays) for name, program in programs.items()}
-    times = race(steps, seconds * len(steps))
+    times = race(steps, seconds * len(steps), clock)
     fused, *others = (
         _variant(name, program, times[name], losses[name]) for name, program in programs.items()
     )

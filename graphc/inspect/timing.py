@@ -10,6 +10,8 @@ from dataclasses import dataclass
 _LONG_SECONDS = 0.1  # of a step that is timed without another before it, in its turn
 _LEAST_ROUNDS = 3
 
+Clock = Callable[[], float]
+
 
 @dataclass(frozen=True)
 class Times:
@@ -26,7 +28,9 @@ class Times:
         return min(self.seconds)
 
 
-def race(steps: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, Times]:
+def race(
+    steps: Mapping[str, Callable[[], object]], seconds: float, clock: Clock = time.perf_counter
+) -> dict[str, Times]:
     """The times of each step, taken in rounds of about `seconds` in all.
 
     In each round every step has its turn, and the next round begins with another, so that a slow
@@ -35,23 +39,23 @@ def race(steps: Mapping[str, Callable[[], object]], seconds: float) -> dict[str,
     """
     found: dict[str, list[float]] = {name: [] for name in steps}
     order = list(steps)
-    lengths = {name: _timed(step) for name, step in steps.items()}  # the first run warms up
-    start = time.perf_counter()
-    while len(found[order[0]]) < _LEAST_ROUNDS or time.perf_counter() - start < seconds:
+    lengths = {name: _timed(step, clock) for name, step in steps.items()}  # the first run warms up
+    start = clock()
+    while len(found[order[0]]) < _LEAST_ROUNDS or clock() - start < seconds:
         for name in order:
-            found[name].append(_turn(steps[name], lengths[name]))
+            found[name].append(_turn(steps[name], lengths[name], clock))
         order = [*order[1:], order[0]]
     return {name: Times(tuple(times)) for name, times in found.items()}
 
 
-def _turn(step: Callable[[], object], length: float) -> float:
+def _turn(step: Callable[[], object], length: float, clock: Clock) -> float:
     if length > _LONG_SECONDS:
-        return _timed(step)
+        return _timed(step, clock)
     step()
-    return statistics.median(_timed(step) for _ in range(3))
+    return statistics.median(_timed(step, clock) for _ in range(3))
 
 
-def _timed(step: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def _timed(step: Callable[[], object], clock: Clock) -> float:
+    start = clock()
     step()
-    return time.perf_counter() - start
+    return clock() - start
