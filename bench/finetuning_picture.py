@@ -13,7 +13,7 @@ from typing import Any
 
 from pictures import picture, sources_and_target
 
-LABELS = {"full": "all weights", "lora": "LoRA, rank 2"}
+LABELS = {"full": "all weights", "lora": "LoRA"}
 
 
 def draw(files: list[Path], target: Path) -> None:
