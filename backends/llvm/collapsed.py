@@ -29,6 +29,7 @@ from graphc.loops import (
     variable,
 )
 from graphc.loops.affine import Affine, affine, free_variables
+from graphc.loops.build import floordiv, mod
 from graphc.loops.expressions import children, with_children
 from graphc.target import Target
 
@@ -37,25 +38,20 @@ from .elementwise import loads, reduces, values
 
 def collapse(kernel: Kernel, target: Target) -> Kernel:
     """The kernel with such rows joined; the same one where there are none."""
-    loops, body = _nest(kernel.body)
-    while len(loops) > 1 and _extent(loops[-1]) % (target.vector_bytes // 4):
-        joined = _joined(kernel, loops[-2], loops[-1], body)
+    loops, _ = nest(kernel.body)
+    while len(loops) > 1 and extent_of(loops[-1]) % (target.vector_bytes // 4):
+        joined = join(kernel, loops[-2], loops[-1])
         if joined is None:
             break
-        buffers, body = joined
-        last = index(_extent(loops[-2]) * _extent(loops[-1]))
-        loops = [*loops[:-2], replace(loops[-1], upper=last)]
-        inside: tuple[Statement, ...] = body
-        for loop in reversed(loops):
-            inside = (replace(loop, body=inside),)
-        kernel = replace(kernel, buffers=buffers, body=inside)
+        kernel = joined
+        loops, _ = nest(kernel.body)
     return kernel
 
 
 Body = tuple[Let | Store, ...]
 
 
-def _nest(body: Sequence[Statement]) -> tuple[list[Loop], Body]:
+def nest(body: Sequence[Statement]) -> tuple[list[Loop], Body]:
     """The parallel loops of a kernel around lets and stores alone; none where there is more."""
     loops = []
     while len(body) == 1 and isinstance(loop := body[0], Loop) and loop.kind == "parallel":
@@ -69,31 +65,40 @@ def _nest(body: Sequence[Statement]) -> tuple[list[Loop], Body]:
     return (loops, found) if plain and not folds else ([], ())
 
 
-def _extent(loop: Loop) -> int:
+def extent_of(loop: Loop) -> int:
+    """The iterations of a loop of a nest."""
     assert isinstance(loop.upper, Literal)
     return int(loop.upper.value)
 
 
-def _joined(
-    kernel: Kernel, outer: Loop, inner: Loop, body: Body
-) -> tuple[tuple[Buffer, ...], Body] | None:
-    """The buffers and statements over the inner loop's variable, counted through all rows."""
+def join(kernel: Kernel, outer: Loop, inner: Loop, divided: bool = False) -> Kernel | None:
+    """The kernel with two loops of its nest as one over the inner loop's variable, counted through
+    all rows. None where an access does not move on alike from row to row, unless it may find its
+    place by quotient and remainder (`divided`)."""
+    loops, body = nest(kernel.body)
+    row, extent = variable(inner.var), extent_of(inner)
     places: dict[Load | Store, Expr] = {}
     for access in _accesses(body):
         form = _offset(access, kernel.by_name[access.buffer])
         if form is None or form.hides(outer.var) or form.hides(inner.var):
             return None
-        step = form.coefficient(inner.var)
-        if form.coefficient(outer.var) != step * _extent(inner):
+        far, step = form.coefficient(outer.var), form.coefficient(inner.var)
+        if far != step * extent and not divided:
             return None
-        rest = form.without(outer.var).without(inner.var)
-        places[access] = add(rest.expr, mul(variable(inner.var), step))
-    join = _Join(places)
-    statements = tuple(map(join.statement, body))
+        place = mul(row, step)
+        if far != step * extent:
+            place = add(mul(floordiv(row, extent), far), mul(mod(row, extent), step))
+        places[access] = add(form.without(outer.var).without(inner.var).expr, place)
+    statements = tuple(map(_Join(places).statement, body))
     left = frozenset().union(*(map(free_variables, values(statements))))
     if outer.var in left or inner.var in frozenset().union(*map(_outside_loads, values(body))):
         return None
-    return tuple(replace(b, shape=(b.size,), order=()) for b in kernel.buffers), statements
+    whole = replace(inner, upper=index(extent_of(outer) * extent))
+    inside: tuple[Statement, ...] = statements
+    for loop in reversed([whole if x is inner else x for x in loops if x is not outer]):
+        inside = (replace(loop, body=inside),)
+    flat = tuple(replace(b, shape=(b.size,), order=()) for b in kernel.buffers)
+    return replace(kernel, buffers=flat, body=inside)
 
 
 def _accesses(body: Body) -> Iterator[Load | Store]:

@@ -17,6 +17,7 @@ from .held_rows import hold_rows
 from .joined_folds import join_folds
 from .transposed import tile_transposed
 from .windows import tile_windows
+from .woven import weave
 
 
 def tile(kernel: Kernel, target: Target) -> Kernel:
@@ -25,7 +26,7 @@ def tile(kernel: Kernel, target: Target) -> Kernel:
         tile_local_blocks(kernel, target)
         or tile_contraction(kernel, target)
         or tile_windows(kernel)
-        or tile_transposed(kernel, target)
+        or tile_transposed(weave(kernel, target), target)
         or sink_columns(kernel)
         or join_folds(vectorise(hold_rows(collapse(kernel, target), target)), target)
     )

@@ -2,12 +2,12 @@
 
     parallel r, c:  store y[r, c] = f(x[c, r])            x's neighbours lie along r, y's along c
     =>
-    parallel r.block, c.block:
-        unroll q, vector l:  tile[q, l] = x[c.block + q, r.block + l]
-        unroll q, vector l:  store y[r.block + q, c.block + l] = f(tile[l, q])
+    parallel r.group, c.group, r.block, c.block:          tiles of a group lie in a near cache
+        unroll q, vector l:  tile[q, l] = x[c.place + q, r.place + l]
+        unroll q, vector l:  store y[r.place + q, c.place + l] = f(tile[l, q])
 
-Both sides move whole vectors; the tile is transposed in registers. What does not fill a tile stays
-as it was.
+Both sides move whole vectors; the tile is transposed in registers. Tiles at the edges hold fewer
+rows or columns.
 """
 
 from __future__ import annotations
@@ -33,10 +33,13 @@ from graphc.loops import (
     variable,
 )
 from graphc.loops.expressions import Literal, children, with_children
-from graphc.loops.kernel import LoopKind
 from graphc.target import Target
 
 from .elementwise import loads, stride, substituted, values
+
+# Elements: rows that read whole lines of each column one after the other, and as many columns as
+# leave these lines near until the next rows read on.
+_GROUP_ROWS, _GROUP_COLUMNS = 64, 256
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,44 @@ def tile_transposed(kernel: Kernel, target: Target) -> Kernel | None:
     if crossing is None:
         return None
     side = target.vector_bytes // 4
-    rows = crossing.extent(crossing.row) // side * side
-    columns = crossing.extent(crossing.column) // side * side
-    if not rows or not columns:
+    rows, columns = crossing.extent(crossing.row), crossing.extent(crossing.column)
+    if rows < side or columns < side:
         return None
-    pieces = [_tiled(kernel, crossing, rows, columns, side)]
-    pieces += _rest(crossing, rows, columns)
-    return replace(kernel, body=tuple(pieces))
+    pieces = tuple(
+        _tiled(crossing, side, _Range(crossing.row, *r), _Range(crossing.column, *c))
+        for r in _ranges(rows, side, _GROUP_ROWS)
+        for c in _ranges(columns, side, _GROUP_COLUMNS)
+    )
+    return replace(kernel, body=pieces)
+
+
+@dataclass(frozen=True)
+class _Range:
+    """Indices from `start` on that groups of blocks of `length` (at most a tile's side) cover."""
+
+    name: str
+    start: int
+    length: int
+    blocks: int
+    groups: int
+
+    def place(self, offset: str) -> Expr:
+        """The index of the tile's row or column `offset`."""
+        group, block = (variable(name) for name, _ in self.loops())
+        tile = add(mul(group, self.blocks), block)
+        return add(add(mul(tile, self.length), self.start), variable(offset))
+
+    def loops(self) -> tuple[tuple[str, int], tuple[str, int]]:
+        return (f"{self.name}.group", self.groups), (f"{self.name}.block", self.blocks)
+
+
+def _ranges(extent: int, side: int, group: int) -> Iterator[tuple[int, int, int, int]]:
+    """(start, length, blocks, groups): whole tiles, then what is left."""
+    tiles, rest = divmod(extent, side)
+    blocks = max(n for n in range(1, group // side + 1) if tiles % n == 0)
+    yield 0, side, blocks, tiles // blocks
+    if rest:
+        yield tiles * side, rest, 1, 1
 
 
 def _find(kernel: Kernel) -> _Crossing | None:
@@ -106,45 +140,36 @@ def _extent(loop: Loop) -> int:
     return int(loop.upper.value)
 
 
-def _tiled(kernel: Kernel, crossing: _Crossing, rows: int, columns: int, side: int) -> Statement:
-    blocks = {crossing.row: rows // side, crossing.column: columns // side}
-    body: tuple[Statement, ...] = tuple(_filled(kernel, crossing, side))
-    body += (_read(crossing, side),)
-    for loop in reversed(crossing.loops):
-        name, count = loop.var, _extent(loop)
-        if name in blocks:
-            name, count = f"{name}.block", blocks[name]
+def _tiled(crossing: _Crossing, side: int, rows: _Range, columns: _Range) -> Statement:
+    body: tuple[Statement, ...] = tuple(_filled(crossing, side, rows, columns))
+    body += (_read(crossing, rows, columns),)
+    apart = [(x.var, _extent(x)) for x in crossing.loops if x.var not in (rows.name, columns.name)]
+    groups, blocks = zip(rows.loops(), columns.loops(), strict=True)
+    shared_out = sorted(groups, key=lambda loop: -loop[1])
+    nest = [*apart, *shared_out, *blocks]
+    for name, count in reversed(nest):
         body = (Loop("parallel", name, index(0), index(count), body),)
     return body[0]
 
 
-def _place(name: str, side: int, offset: str) -> Expr:
-    return add(mul(variable(f"{name}.block"), side), variable(offset))
+def _across(height: int, width: int, body: tuple[Statement, ...]) -> Loop:
+    inner = Loop("vector", "tile.l", index(0), index(width), body)
+    return Loop("unroll", "tile.q", index(0), index(height), (inner,))
 
 
-def _across(side: int, body: tuple[Statement, ...]) -> Loop:
-    inner = Loop("vector", "tile.l", index(0), index(side), body)
-    return Loop("unroll", "tile.q", index(0), index(side), (inner,))
-
-
-def _filled(kernel: Kernel, crossing: _Crossing, side: int) -> Iterator[Statement]:
-    place = {
-        crossing.row: _place(crossing.row, side, "tile.l"),
-        crossing.column: _place(crossing.column, side, "tile.q"),
-    }
+def _filled(crossing: _Crossing, side: int, rows: _Range, columns: _Range) -> Iterator[Statement]:
+    place = {rows.name: rows.place("tile.l"), columns.name: columns.place("tile.q")}
     for crossed, name in crossing.tiles.items():
         yield Local(Buffer(name, (side, side), crossed.dtype, space="register"))
         at = (variable("tile.q"), variable("tile.l"))
-        yield _across(side, (substituted(Store(name, at, crossed), place),))
+        store = substituted(Store(name, at, crossed), place)
+        yield _across(columns.length, rows.length, (store,))
 
 
-def _read(crossing: _Crossing, side: int) -> Statement:
-    place = {
-        crossing.row: _place(crossing.row, side, "tile.q"),
-        crossing.column: _place(crossing.column, side, "tile.l"),
-    }
+def _read(crossing: _Crossing, rows: _Range, columns: _Range) -> Statement:
+    place = {rows.name: rows.place("tile.q"), columns.name: columns.place("tile.l")}
     body = tuple(substituted(_from_tiles(s, crossing.tiles), place) for s in crossing.body)
-    return _across(side, body)
+    return _across(rows.length, columns.length, body)
 
 
 def _from_tiles(statement: Statement, tiles: Mapping[Load, str]) -> Statement:
@@ -156,24 +181,3 @@ def _swapped(expr: Expr, tiles: Mapping[Load, str]) -> Expr:
     if isinstance(expr, Load) and expr in tiles:
         return load(tiles[expr], (variable("tile.l"), variable("tile.q")), expr.dtype)
     return with_children(expr, tuple(_swapped(part, tiles) for part in children(expr)))
-
-
-def _rest(crossing: _Crossing, rows: int, columns: int) -> Iterator[Statement]:
-    """The rows below the tiles, then the columns beside them."""
-    if crossing.extent(crossing.row) > rows:
-        yield _part(crossing, {crossing.row: (rows, crossing.extent(crossing.row))})
-    if crossing.extent(crossing.column) > columns:
-        beside = (columns, crossing.extent(crossing.column))
-        yield _part(crossing, {crossing.row: (0, rows), crossing.column: beside})
-
-
-def _part(crossing: _Crossing, ranges: Mapping[str, tuple[int, int]]) -> Statement:
-    """The loops as they were, over part of their ranges."""
-    start = {name: add(variable(name), lower) for name, (lower, _) in ranges.items() if lower}
-    body = tuple(substituted(s, start) for s in crossing.body)
-    for loop in reversed(crossing.loops):
-        lower, upper = ranges.get(loop.var, (0, _extent(loop)))
-        in_vectors = loop.var == crossing.column and upper - lower > 1
-        kind: LoopKind = "vector" if in_vectors else "parallel"
-        body = (Loop(kind, loop.var, index(0), index(upper - lower), body),)
-    return body[0]

@@ -25,6 +25,7 @@ from tests.backends.llvm.tiling_kernels import (
     ROWS_TOGETHER,
     SOFTMAX,
     WEIGHT_GRADIENT,
+    laid_out,
     strided,
 )
 
@@ -79,6 +80,19 @@ def test_a_crossing_load_goes_through_a_register_tile():
     assert "local tile.0: register f32[16,16]" in tiled
     assert "store tile.0[tile.q, tile.l] = b0" in tiled
     assert "tile.0[tile.l, tile.q]" in tiled
+
+
+def test_short_rows_that_loads_run_through_are_one_long_row():
+    tiled = str(tile(parse_kernel(laid_out((2, 3, 1, 0), 64, 32, 3, 3)), target.X86_64_V4))
+    assert "% 9" in tiled and "// 9" in tiled and "local tile.0" in tiled
+    assert tiled.count("local tile") == 1  # 288 elements: 18 tiles, and nothing beside them
+    alike = str(tile(parse_kernel(laid_out((0, 2, 3, 1), 4, 32, 8, 8)), target.X86_64_V4))
+    assert "local tile.0" in alike and "//" not in alike
+
+
+def test_tiles_at_the_edges_are_no_loops_of_single_elements():
+    tiled = str(tile(parse_kernel(CROSSING.format(m=33, n=47)), target.X86_64_V4))
+    assert tiled.count("local tile.0") == 4
 
 
 def test_long_sums_are_cut_along_k_and_panels_copied():

@@ -178,6 +178,22 @@ kernel @crossing(in b0: f32[{m},{n}] order(1,0), in b1: f32[{m},{n}], out b2: f3
 }}
 """
 
+WEIGHTS_LAID_OUT = """
+kernel @weights(in b0: f32[{o},{i},{h},{w}], out b1: f32[{o},{i},{h},{w}] order({order})) {{
+  {loops}
+          store b1[i0, i1, i2, i3] = b0[i0, i1, i2, i3] * f32(2.0)
+  }}}}}}}}
+}}
+"""
+
+
+def laid_out(order: tuple[int, ...], *shape: int) -> str:
+    """A tensor stored in another order, its last dimension first."""
+    loops = " ".join(f"parallel i{d} in 0..{shape[d]} {{" for d in order)
+    o, i, h, w = shape
+    return WEIGHTS_LAID_OUT.format(o=o, i=i, h=h, w=w, order=",".join(map(str, order)), loops=loops)
+
+
 POOLED = """
 kernel @pooled(
     in b0: f32[{n},3,{h},{h}] order(0,2,3,1),
@@ -471,6 +487,11 @@ CASES = {
     },
     **{
         f"crossing {m}x{n}": CROSSING.format(m=m, n=n)
-        for m, n in ((16, 16), (33, 47), (64, 32), (9, 100))
+        for m, n in ((16, 16), (33, 47), (64, 32), (9, 100), (97, 290))
+    },
+    **{
+        f"laid out {order} {shape}": laid_out(order, *shape)
+        for order in ((2, 3, 1, 0), (1, 2, 3, 0), (0, 2, 3, 1), (3, 2, 1, 0))
+        for shape in ((20, 37, 3, 3), (33, 16, 1, 7), (3, 40, 5, 6))
     },
 }
