@@ -44,6 +44,8 @@ def without_border(kernel: Kernel, nest: Nest) -> list[Kernel]:
     """
     read_by_b = free_variables(nest.dot.body[1])
     rows = min(WIDE, max(map(nest.extent, nest.rows()), default=0))
+    if nest.has_conditions_on_window:
+        rows = min(rows, 1)  # inside, the window's positions are rows too
     for loop in reversed(nest.loops):
         name, extent = loop.var, extent_of(loop)
         where = nest.dot.where

@@ -19,6 +19,9 @@ from .contraction_nest import WIDE, Nest
 _ENOUGH = 10
 # Starts of a load, on average.
 _STARTS = 1.1
+# Rows along the edge of a map that are taken before those of several images, which lie far apart,
+# often in the same lines of the cache.
+_ALONG_EDGE = 5
 # Bytes that arrive from the second cache in a cycle.
 _STREAM_BYTES = 24
 
@@ -122,7 +125,8 @@ class Shape:
         """The fastest wide index, or the widest with others whole where registers are left."""
         nest, window = self.nest, () if self.apart else self.nest.window
         names = nest.rows()
-        wide = [name for name in names if nest.extent(name) >= WIDE]
+        least = _ALONG_EDGE if self.apart else WIDE
+        wide = [name for name in names if nest.extent(name) >= least]
         first = wide[-1] if wide else max(names, key=nest.extent)
         chosen, left = [first], self._most_rows(vectors) // nest.extent(first)
         left //= math.prod(axis.extent for axis in window)

@@ -28,6 +28,7 @@ from graphc.ops.conv_block import ACTIVATIONS, MOST_TAPS
 from graphc.ops.convolution import convolution_options
 from graphc.ops.masked_pooling import MOST_BITS
 from graphc.passes.changes import in_regions
+from graphc.passes.conv_block_costs import Refused, expect_few_weights
 from graphc.passes.rewrite import union
 
 _ADAPTIVE = "adaptive_avg_pool2d"
@@ -38,10 +39,6 @@ _CURVES = frozenset(
 )
 _SMOOTH = 15.0  # threshold of softplus from which on its jump is rounding: exp(-15) is 3e-7
 _FARTHEST = 8  # nodes between a convolution and a pooling that a refusal still tells of
-
-
-class Refused(Exception):
-    """Why a block is not made; the text follows the names of its nodes in a remark."""
 
 
 @dataclass
@@ -106,6 +103,7 @@ def _blocks(graph: Graph, remarks: list[Remark]) -> Iterator[Block]:
             _expect_kept(graph, block)
             _expect_columns(block)
             _expect_windows(block)
+            expect_few_weights(block.convolution, block.pooling)
         except Refused as reason:
             remarks.append(Remark("recognise", f"{block.names} not joined: {reason}", block.source))
         else:

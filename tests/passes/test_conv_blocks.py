@@ -62,7 +62,7 @@ def average(x: Any, w: Any, b: Any) -> Any:
 
 
 def average_large(x: Any, w: Any, b: Any) -> Any:
-    return F.avg_pool2d(F.relu(F.conv2d(x, w, b, padding=1)), 6)
+    return F.avg_pool2d(F.relu(F.conv2d(x, w, b)), 6)
 
 
 MODELS = (
@@ -202,3 +202,52 @@ def test_a_convolution_far_from_its_pooling_is_not_told_of() -> None:
         return F.max_pool2d(F.transpose(y, (0, 1, 3, 2)), 2)
 
     assert not any("pool" in r.text for r in compiled(far, apart=False).stage("optimized").remarks)
+
+
+def shaped(x: tuple[int, ...], filters: int, size: int, padding: int) -> Any:
+    """A block's forward, compiled for these shapes, and arguments for it."""
+
+    def block(x: Any, w: Any, b: Any) -> Any:
+        return F.max_pool2d(F.relu(F.conv2d(x, w, b, padding=padding)), 2)
+
+    shapes = x, (filters, x[1], size, size), (filters,)
+    random = np.random.default_rng(1)
+    arguments = [random.standard_normal(shape).astype(np.float32) for shape in shapes]
+    programs = [graphc.compile(block, *map(Spec, shapes), passes=p) for p in (DEFAULT, APART)]
+    return programs, arguments
+
+
+@pytest.mark.parametrize(
+    "x, filters, size, padding, told",
+    [
+        ((4, 512, 7, 7), 64, 3, 1, "sums of 4608 products"),
+        ((1, 160, 10, 10), 64, 3, 0, "sums of 1440 products"),
+        ((4, 64, 8, 8), 64, 3, 1, "would fetch 4128768 bytes of weights again"),
+        ((1, 32, 14, 14), 32, 3, 1, "to store and read the map's 25088 bytes"),
+    ],
+)
+def test_a_block_that_would_fetch_its_weights_again_is_refused(
+    x: tuple[int, ...], filters: int, size: int, padding: int, told: str
+) -> None:
+    (chosen, apart), arguments = shaped(x, filters, size, padding)
+    assert not is_joined(chosen)
+    assert any(told in remark.text for remark in chosen.stage("fused").remarks)
+    np.testing.assert_array_equal(chosen(*arguments), apart(*arguments))
+
+
+@pytest.mark.parametrize(
+    "x, filters, size, padding",
+    [
+        ((16, 16, 14, 14), 64, 3, 1),  # few weights for a map's bytes
+        ((2, 32, 16, 16), 32, 3, 0),  # no border
+        ((8, 64, 56, 56), 64, 3, 1),  # a map that outgrows the second cache
+        ((4, 64, 7, 7), 64, 3, 1),  # positions that no window covers are not computed
+        ((1, 256, 10, 10), 8, 3, 0),  # long sums of few filters
+    ],
+)
+def test_a_block_whose_map_costs_more_is_joined(
+    x: tuple[int, ...], filters: int, size: int, padding: int
+) -> None:
+    (chosen, apart), arguments = shaped(x, filters, size, padding)
+    assert is_joined(chosen)
+    np.testing.assert_array_equal(chosen(*arguments), apart(*arguments))
